@@ -1,0 +1,72 @@
+"""Writing files so that a failure leaves nothing half-written behind."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shrinkscope.errors import OutputError
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that replaces it when the block ends, or vanishes when it fails.
+
+    Args:
+        path: The file to write; its folder is created when it does not exist.
+
+    Yields:
+        A path of the same suffix in the same folder (a rename across file systems would not be atomic).
+
+    Raises:
+        OutputError: If the folder cannot be created or written, or the disk is full.
+    """
+    target = Path(path)
+    try:
+        temporary = _temporary_beside(target)
+        try:
+            yield temporary
+            _flush_to_disk(temporary)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {target}: {error.strerror or error}; choose another place with --out"
+        ) from error
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write ``text`` as UTF-8 to ``path``, all or nothing.
+
+    Args:
+        path: The file to write.
+        text: Its content.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _temporary_beside(target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+    os.close(handle)
+    # mkstemp creates files only its owner can read; the result should have the permissions of any new file.
+    temporary = Path(name)
+    temporary.chmod(0o666 & ~_umask())
+    return temporary
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _flush_to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

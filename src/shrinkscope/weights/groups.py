@@ -1,0 +1,66 @@
+"""Means over consecutive groups of weights, as a mergeable partial statistic: the paper's averaging into 100 groups."""
+
+import msgspec
+import torch
+from torch import Tensor
+
+
+class GroupSums(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums of ω and ω̃ over consecutive groups of ``length`` elements of the flattened tensor.
+
+    Attributes:
+        length: Elements a group; the last group holds what remains.
+        total: Elements of the whole tensor.
+        dense, compressed: float64 sums, shape (groups,).
+    """
+
+    length: int
+    total: int
+    dense: Tensor
+    compressed: Tensor
+
+    @staticmethod
+    def empty(total: int, groups: int) -> "GroupSums":
+        """Sums of nothing yet, for a tensor of ``total`` elements.
+
+        Args:
+            total: Elements of the tensor.
+            groups: Groups asked for. The length is ⌊total/groups⌋ and at least one, as in the paper's released
+                procedure; a remainder makes further groups, and a tensor with fewer elements has one group an element.
+        """
+        length = max(1, total // groups)
+        count = -(-total // length)
+        zeros = torch.zeros(count, dtype=torch.float64)
+        return GroupSums(length=length, total=total, dense=zeros, compressed=zeros)
+
+    def update(self, dense: Tensor, compressed: Tensor, start: int) -> "GroupSums":
+        """These sums with one more chunk.
+
+        Args:
+            dense: A flat piece of ω.
+            compressed: The same elements of ω̃.
+            start: Index of its first element in the flattened tensor.
+
+        Returns:
+            The sums of everything seen so far.
+        """
+        group = torch.arange(start, start + dense.numel()).div_(self.length, rounding_mode="floor")
+        return msgspec.structs.replace(
+            self,
+            dense=self.dense.index_add(0, group, dense.to("cpu", torch.float64)),
+            compressed=self.compressed.index_add(0, group, compressed.to("cpu", torch.float64)),
+        )
+
+    def merge(self, other: "GroupSums") -> "GroupSums":
+        """The sums of two disjoint sets of elements of one tensor together."""
+        return msgspec.structs.replace(
+            self, dense=self.dense + other.dense, compressed=self.compressed + other.compressed
+        )
+
+    @property
+    def mean_delta(self) -> Tensor:
+        """Difference of the group means, dense − compressed, shape (groups,)."""
+        sizes = torch.full_like(self.dense, self.length)
+        if sizes.numel():
+            sizes[-1] = self.total - self.length * (sizes.numel() - 1)
+        return (self.dense - self.compressed) / sizes

@@ -1,0 +1,127 @@
+"""Pairing two networks tensor by tensor, with every mismatch explained."""
+
+from typing import Literal
+
+import msgspec
+
+from shrinkscope.errors import PairingError
+from shrinkscope.weights.selection import LayerSelection
+from shrinkscope.weights.view import TensorView, Weights
+
+MismatchKind = Literal["missing", "extra", "shape", "dtype", "tied"]
+
+
+class Mismatch(msgspec.Struct, frozen=True, kw_only=True):
+    """A difference between the two networks that is not a difference of values.
+
+    Attributes:
+        layer: Name of the tensor.
+        kind: ``missing`` from the compressed network, ``extra`` in it, another ``shape``, another ``dtype`` (compared
+            all the same), or ``tied`` in one of the networks only.
+        explanation: One sentence for people.
+    """
+
+    layer: str
+    kind: MismatchKind
+    explanation: str
+
+
+class TensorPair(msgspec.Struct, frozen=True, kw_only=True):
+    """The same tensor of the dense and of the compressed network, of one shape."""
+
+    dense: TensorView
+    compressed: TensorView
+
+
+class Pairing(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be compared, and what does not fit."""
+
+    pairs: tuple[TensorPair, ...]
+    mismatches: tuple[Mismatch, ...]
+
+
+def pair(dense: Weights, compressed: Weights, selection: LayerSelection) -> Pairing:
+    """Pair the selected tensors of two networks by name.
+
+    Args:
+        dense: Weights before compression.
+        compressed: Weights after compression.
+        selection: Which tensors take part.
+
+    Returns:
+        Pairs in the order of the dense network, and the mismatches.
+
+    Raises:
+        PairingError: If the two have no name in common, or the selection matches nothing.
+    """
+    common = [name for name in dense if _find(compressed, name) is not None]
+    if not common:
+        raise PairingError(
+            f"no tensor has the same name in {dense.origin} ({_examples(dense)}) and in {compressed.origin} "
+            f"({_examples(compressed)}); rename the tensors of one of them to match"
+        )
+    names = [name for name in dense if selection.matches(name, dense[name].role)]
+    extra = [name for name in compressed if selection.matches(name, compressed[name].role) and not _known(dense, name)]
+    if not names and not extra:
+        raise PairingError(f"the selection of layers matches no tensor; the names are like {_examples(dense)}")
+    pairs: list[TensorPair] = []
+    mismatches: list[Mismatch] = []
+    for name in names:
+        other = _find(compressed, name)
+        if other is None:
+            mismatches.append(_missing(name, dense, compressed))
+            continue
+        mismatches.extend(_differences(name, dense, compressed, other))
+        if other.shape == dense[name].shape:
+            pairs.append(TensorPair(dense=dense[name], compressed=other))
+    mismatches.extend(_extra(name, dense, compressed) for name in extra)
+    return Pairing(pairs=tuple(pairs), mismatches=tuple(mismatches))
+
+
+def _find(weights: Weights, name: str) -> TensorView | None:
+    listed = name if name in weights else weights.tied.get(name)
+    return None if listed is None else weights[listed]
+
+
+def _known(weights: Weights, name: str) -> bool:
+    return name in weights or name in weights.tied
+
+
+def _missing(name: str, dense: Weights, compressed: Weights) -> Mismatch:
+    text = f"{name} {_shape(dense[name])} is in {dense.origin} only; {compressed.origin} has no tensor of that name"
+    return Mismatch(layer=name, kind="missing", explanation=text)
+
+
+def _extra(name: str, dense: Weights, compressed: Weights) -> Mismatch:
+    text = (
+        f"{name} {_shape(compressed[name])} is in {compressed.origin} only; {dense.origin} has no tensor of that name"
+    )
+    return Mismatch(layer=name, kind="extra", explanation=text)
+
+
+def _differences(name: str, dense: Weights, compressed: Weights, other: TensorView) -> list[Mismatch]:
+    before = dense[name]
+    found: list[Mismatch] = []
+    if before.shape != other.shape:
+        text = f"{name} is {_shape(before)} before and {_shape(other)} after: not compared value by value"
+        found.append(Mismatch(layer=name, kind="shape", explanation=text))
+    elif before.dtype != other.dtype:
+        text = f"{name} is {_dtype(before)} before and {_dtype(other)} after: compared as numbers, in float64"
+        found.append(Mismatch(layer=name, kind="dtype", explanation=text))
+    if name in compressed.tied and name not in dense.tied:
+        text = f"{name} shares the values of {compressed.tied[name]} in {compressed.origin} only"
+        found.append(Mismatch(layer=name, kind="tied", explanation=text))
+    return found
+
+
+def _examples(weights: Weights) -> str:
+    names = list(weights)
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _shape(view: TensorView) -> str:
+    return "×".join(map(str, view.shape)) or "scalar"
+
+
+def _dtype(view: TensorView) -> str:
+    return str(view.dtype).removeprefix("torch.")

@@ -1,0 +1,32 @@
+"""Writing weights as safetensors, all or nothing."""
+
+import os
+from collections.abc import Mapping
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from shrinkscope.errors import OutputError
+from shrinkscope.files import atomic_path
+
+
+def save_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors to a .safetensors file, all or nothing.
+
+    Args:
+        path: The file to write; replaced when it exists.
+        tensors: Name → tensor; copied to contiguous CPU memory, so views and tied weights are fine.
+        metadata: Text to keep in the header.
+
+    Raises:
+        OutputError: If the file cannot be written (a read-only folder, a full disk).
+    """
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(plain, temporary, metadata=dict(metadata or {}))
+        except SafetensorError as error:
+            raise OutputError(f"cannot write {path}: {error}; is the disk full?") from error
