@@ -1,0 +1,1 @@
+"""Divergences between latent distributions: pure mathematics, exact where an exact form exists."""
