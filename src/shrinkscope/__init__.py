@@ -1,0 +1,82 @@
+"""Explains layer by layer what pruning, quantisation or factorisation did to a neural network."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shrinkscope import divergence
+    from shrinkscope.analysis import Comparison, Explanation, compare, explain
+    from shrinkscope.compression import (
+        LowRank,
+        MagnitudePruning,
+        Mask,
+        RandomPruning,
+        StructuredPruning,
+        UniformQuantisation,
+        compress,
+        prune,
+    )
+    from shrinkscope.errors import ShrinkscopeError
+    from shrinkscope.latent import FixedScale, Gaussian, GroupMeans, RotatedGaussian, StudentT, Uniform, WeightScale
+    from shrinkscope.performance import performance_difference
+    from shrinkscope.quantity import Quantity
+    from shrinkscope.weights import LayerSelection
+
+_HOME = {
+    "analysis": ("Comparison", "Explanation", "compare", "explain"),
+    "compression": (
+        "LowRank",
+        "MagnitudePruning",
+        "Mask",
+        "RandomPruning",
+        "StructuredPruning",
+        "UniformQuantisation",
+        "compress",
+        "prune",
+    ),
+    "errors": ("ShrinkscopeError",),
+    "latent": ("FixedScale", "Gaussian", "GroupMeans", "RotatedGaussian", "StudentT", "Uniform", "WeightScale"),
+    "performance": ("performance_difference",),
+    "quantity": ("Quantity",),
+    "weights": ("LayerSelection",),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names} | {"divergence": ""}
+
+__all__ = [
+    "Comparison",
+    "Explanation",
+    "FixedScale",
+    "Gaussian",
+    "GroupMeans",
+    "LayerSelection",
+    "LowRank",
+    "MagnitudePruning",
+    "Mask",
+    "Quantity",
+    "RandomPruning",
+    "RotatedGaussian",
+    "ShrinkscopeError",
+    "StructuredPruning",
+    "StudentT",
+    "Uniform",
+    "UniformQuantisation",
+    "WeightScale",
+    "compare",
+    "compress",
+    "divergence",
+    "explain",
+    "performance_difference",
+    "prune",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that `shrinkscope --help` answers without importing torch, and so that a user pays for what is used.
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'shrinkscope' has no attribute {name!r}")
+    module = _MODULE_OF[name]
+    return getattr(import_module(f"shrinkscope.{module}"), name) if module else import_module(f"shrinkscope.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

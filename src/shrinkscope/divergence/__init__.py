@@ -1,1 +1,5 @@
-"""Divergences between latent distributions: pure mathematics, exact where an exact form exists."""
+"""Divergences between distributions: closed forms and quadrature, exact to a stated error."""
+
+from shrinkscope.divergence.student_t import student_t_kl
+
+__all__ = ["student_t_kl"]

@@ -76,7 +76,8 @@ def _unwrap(loaded: object, path: Path) -> Mapping[str, Any]:
 
 def _read_npz(path: Path) -> dict[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, not by NumPy: it leaves the file open when the archive turns out to be bad.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except ValueError as error:
         if "allow_pickle" not in str(error):

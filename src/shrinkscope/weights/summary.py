@@ -25,9 +25,13 @@ class PairSummary(msgspec.Struct, frozen=True, kw_only=True):
     groups: Mapping[int, GroupSums]
 
     def delta(self) -> Tensor:
-        """Δ = ω − ω̃ flattened, in float64: the one reading that needs memory for the whole tensor, 8 bytes an element."""
-        dense = self.pair.dense.read().reshape(-1).to(torch.float64)
-        return dense.sub_(self.pair.compressed.read().reshape(-1).to(dense))
+        """Δ = ω − ω̃ flattened, in float64 on the CPU: the one reading that holds a whole tensor in memory."""
+        # Not in place: a float64 tensor converts to itself, and the network's own weights must not change.
+        return _float64(self.pair.dense.read()) - _float64(self.pair.compressed.read())
+
+
+def _float64(tensor: Tensor) -> Tensor:
+    return tensor.reshape(-1).to("cpu", torch.float64)
 
 
 def summarise(pair: TensorPair, groups: Iterable[int] = ()) -> PairSummary:

@@ -1,0 +1,117 @@
+"""Comparing two networks by their weights alone."""
+
+import math
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from shrinkscope.analysis.comparison import Comparison
+from shrinkscope.analysis.measure import measure, relative
+from shrinkscope.analysis.records import LayerRecord, Settings, Total
+from shrinkscope.latent import DEFAULT, Latent, resolve_latents
+from shrinkscope.quantity import Quantity
+from shrinkscope.version import version
+from shrinkscope.weights import LayerSelection, LayersLike, Pairing, PairMoments, WeightsLike, open_weights, pair
+
+Progress = Callable[[str, int], None]
+"""Called after each layer with its name and number of elements."""
+
+
+def compare(
+    dense: WeightsLike,
+    compressed: WeightsLike,
+    *,
+    latents: Iterable[Latent | str] = DEFAULT,
+    layers: LayersLike = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Compare a network before and after compression layer by layer: AP2 in squared weight units, AP3s in nats.
+
+    Args:
+        dense: The network before: a module, a state dict, or a path to .safetensors, .pt/.pth or .npz.
+        compressed: The network after, in any of these forms; tensors are paired by name.
+        latents: Latent distributions, by name or as objects; each becomes a column.
+        layers: Globs or a LayerSelection; every tensor by default.
+        progress: Called after each layer.
+
+    Returns:
+        One row a tensor, the totals, and what could not be compared with its reason.
+
+    Raises:
+        WeightsError: If a side cannot be read.
+        PairingError: If the two have no name in common, or the selection matches nothing.
+        LatentError: If a latent is unknown.
+
+    Source: paper, Definitions 2.1 and 2.2.
+    """
+    chosen = resolve_latents(latents)
+    selection = LayerSelection.of(layers)
+    before, after = open_weights(dense), open_weights(compressed)
+    pairing = pair(before, after, selection)
+    rows: list[LayerRecord] = []
+    sums: list[PairMoments] = []
+    for tensors in pairing.pairs:
+        row, moments = measure(tensors, chosen)
+        rows.append(row)
+        sums.append(moments)
+        if progress is not None:
+            progress(row.layer, row.parameters)
+    settings = Settings(
+        dense=before.origin,
+        compressed=after.origin,
+        latents=tuple(_described(latent) for latent in chosen),
+        layers=msgspec.json.encode(selection).decode(),
+        version=version(),
+    )
+    return Comparison(
+        rows=tuple(rows),
+        total=_total(rows, sums),
+        unpaired=pairing.mismatches,
+        settings=settings,
+        complete=_complete(pairing, rows, selection),
+    )
+
+
+def _described(latent: Latent) -> str:
+    # A user's own latent need not be a msgspec struct; its repr is what can be said of it.
+    return msgspec.json.encode(latent).decode() if isinstance(latent, msgspec.Struct) else repr(latent)
+
+
+def _complete(pairing: Pairing, rows: Iterable[LayerRecord], selection: LayerSelection) -> bool:
+    everything = selection == LayerSelection()
+    # Another dtype is compared all the same; anything else in the list was not.
+    paired = all(mismatch.kind in ("dtype", "tied") for mismatch in pairing.mismatches)
+    return everything and paired and all(row.changed is not None for row in rows)
+
+
+def _total(rows: Iterable[LayerRecord], sums: Iterable[PairMoments]) -> Total:
+    measured = [(row, moments) for row, moments in zip(rows, sums, strict=True) if row.measurable]
+    together = PairMoments()
+    for _, moments in measured:
+        together = together.merge(moments)
+    count = together.count
+    return Total(
+        layers=len(measured),
+        changed_layers=sum(1 for _, moments in measured if moments.changed),
+        parameters=count,
+        sparsity_dense=together.zeros_dense / count if count else None,
+        sparsity=together.zeros_compressed / count if count else None,
+        ap2=together.square_delta,
+        relative_ap2=relative(together),
+        divergences=_summed([row.divergences for row, _ in measured]),
+    )
+
+
+def _summed(layers: list[dict[str, Quantity]]) -> dict[str, Quantity]:
+    """Sums over the layers; standard errors of independent estimates add in quadrature."""
+    totals: dict[str, Quantity] = {}
+    for column in dict.fromkeys(column for layer in layers for column in layer):
+        parts = [layer[column] for layer in layers if column in layer]
+        errors = [part.standard_error for part in parts if part.standard_error is not None]
+        totals[column] = Quantity(
+            value=math.fsum(part.value for part in parts),
+            unit=parts[0].unit,
+            status=parts[0].status,
+            standard_error=math.sqrt(math.fsum(error**2 for error in errors)) if errors else None,
+        )
+    return totals

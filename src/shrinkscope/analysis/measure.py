@@ -1,0 +1,115 @@
+"""From a pair of tensors to the record of one layer."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from shrinkscope.analysis.records import LayerRecord
+from shrinkscope.errors import DivergenceError, LatentError
+from shrinkscope.latent import Latent
+from shrinkscope.quantity import Quantity
+from shrinkscope.weights import PairMoments, PairSummary, TensorPair, summarise
+
+
+def measure(pair: TensorPair, latents: Sequence[Latent]) -> tuple[LayerRecord, PairMoments]:
+    """Compare one layer, or say why it cannot be compared.
+
+    Args:
+        pair: The layer before and after compression.
+        latents: Latent distributions to take divergences of.
+
+    Returns:
+        Its record and its sums, the latter empty when it was not measured.
+    """
+    reason = _not_weights(pair)
+    if reason is not None:
+        return _unmeasured(pair, reason, _changed(pair)), PairMoments()
+    groups = {latent.groups for latent in latents if latent.groups is not None}
+    summary = summarise(pair, groups=sorted(groups))
+    if not summary.moments.finite:
+        return _unmeasured(pair, _not_finite(summary.moments), changed=None), PairMoments()
+    return _measured(summary, latents), summary.moments
+
+
+def _not_weights(pair: TensorPair) -> str | None:
+    for side, view in (("dense", pair.dense), ("compressed", pair.compressed)):
+        if not view.dtype.is_floating_point:
+            return f"{_name(view.dtype)} values on the {side} side are not weights"
+    return "no elements" if pair.dense.parameters == 0 else None
+
+
+def _not_finite(moments: PairMoments) -> str:
+    found = [
+        f"{count} of {moments.count} values are NaN or infinite on the {side} side"
+        for side, count in (("dense", moments.nonfinite_dense), ("compressed", moments.nonfinite_compressed))
+        if count
+    ]
+    return " and ".join(found)
+
+
+def _changed(pair: TensorPair) -> int:
+    """Elements that differ in tensors that are not weights, such as batch counters."""
+    return sum(
+        int(torch.count_nonzero(before != after))
+        for before, after in zip(pair.dense.chunks(), pair.compressed.chunks(), strict=True)
+    )
+
+
+def _unmeasured(pair: TensorPair, reason: str, changed: int | None) -> LayerRecord:
+    return LayerRecord(
+        layer=pair.dense.name,
+        role=pair.dense.role,
+        shape=pair.dense.shape,
+        dtype=_name(pair.compressed.dtype),
+        parameters=pair.dense.parameters,
+        changed=changed,
+        measurable=False,
+        reason=reason,
+    )
+
+
+def _measured(summary: PairSummary, latents: Sequence[Latent]) -> LayerRecord:
+    moments = summary.moments
+    divergences, reasons = _divergences(summary, latents)
+    if moments.square_dense == 0.0:
+        reasons.insert(0, "all dense weights are zero: relative measures are undefined")
+    norms = math.sqrt(moments.square_dense) * math.sqrt(moments.square_compressed)
+    return LayerRecord(
+        layer=summary.pair.dense.name,
+        role=summary.pair.dense.role,
+        shape=summary.pair.dense.shape,
+        dtype=_name(summary.pair.compressed.dtype),
+        parameters=moments.count,
+        changed=moments.changed,
+        sparsity_dense=moments.zeros_dense / moments.count,
+        sparsity=moments.zeros_compressed / moments.count,
+        zeros_gained=moments.zeros_gained,
+        zeros_lost=moments.zeros_lost,
+        ap2=moments.square_delta,
+        relative_ap2=relative(moments),
+        cosine=min(1.0, max(-1.0, moments.product / norms)) if norms else None,
+        max_abs_delta=moments.largest_delta,
+        divergences=divergences,
+        reason="; ".join(reasons) or None,
+    )
+
+
+def relative(moments: PairMoments) -> float | None:
+    """Relative AP2, ‖Δ‖²/‖ω‖², without unit; None when all dense weights are zero."""
+    return moments.square_delta / moments.square_dense if moments.square_dense else None
+
+
+def _divergences(summary: PairSummary, latents: Sequence[Latent]) -> tuple[dict[str, Quantity], list[str]]:
+    values: dict[str, Quantity] = {}
+    reasons: list[str] = []
+    for latent in latents:
+        try:
+            values[latent.column] = latent.divergence(summary)
+        except (LatentError, DivergenceError) as error:
+            reasons.append(f"{latent.column}: {error}")
+    return values, reasons
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

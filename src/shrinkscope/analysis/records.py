@@ -1,0 +1,96 @@
+"""What a comparison returns: one record a layer, the totals, and everything that could not be compared."""
+
+import msgspec
+
+from shrinkscope.quantity import Quantity
+from shrinkscope.weights import Mismatch, Role
+
+
+class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One layer before and after compression.
+
+    Attributes:
+        layer: Name of its tensor in the plain network.
+        role: What it does in the network.
+        shape: Its shape.
+        dtype: How it is stored after compression.
+        parameters: Number of elements.
+        changed: Elements whose values differ; None when the values could not be compared.
+        sparsity_dense, sparsity: Fraction of elements equal to zero before and after, in [0, 1]; exact.
+        zeros_gained, zeros_lost: Elements that became zero, and that ceased to be zero.
+        ap2: ‖Δ‖² = ‖ω − ω̃‖² in squared weight units; exact, float64 sums.
+        relative_ap2: ‖Δ‖²/‖ω‖²; None when all dense weights are zero.
+        cosine: Cosine of the angle between ω and ω̃; None when either is all zero.
+        max_abs_delta: max |Δ| in weight units.
+        divergences: Column → divergence, for the latents that are defined for this layer.
+        measurable: False when the layer was not compared; then the numbers above are None.
+        reason: Why it was not compared, or which measures are undefined; None when there is nothing to say.
+    """
+
+    layer: str
+    role: Role
+    shape: tuple[int, ...]
+    dtype: str
+    parameters: int
+    changed: int | None = None
+    sparsity_dense: float | None = None
+    sparsity: float | None = None
+    zeros_gained: int | None = None
+    zeros_lost: int | None = None
+    ap2: float | None = None
+    relative_ap2: float | None = None
+    cosine: float | None = None
+    max_abs_delta: float | None = None
+    divergences: dict[str, Quantity] = {}
+    measurable: bool = True
+    reason: str | None = None
+
+
+class Total(msgspec.Struct, frozen=True, kw_only=True):
+    """The measured layers together, tied weights once.
+
+    Attributes:
+        layers: Layers measured.
+        changed_layers: Layers in which at least one value differs.
+        parameters: Their elements.
+        sparsity_dense, sparsity: Fraction of zeros among them before and after; None when there are no elements.
+        ap2: Sum of the layers' AP2, in squared weight units.
+        relative_ap2: Σ‖Δ‖²/Σ‖ω‖²; None when all dense weights are zero.
+        divergences: Column → sum over the layers for which it is defined: the divergence of the product measure.
+    """
+
+    layers: int
+    changed_layers: int
+    parameters: int
+    sparsity_dense: float | None
+    sparsity: float | None
+    ap2: float
+    relative_ap2: float | None
+    divergences: dict[str, Quantity]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What was compared, and how: enough to do it again.
+
+    Attributes:
+        dense, compressed: Where the weights came from.
+        latents: The latent distributions as JSON texts.
+        layers: The selection of layers as a JSON text.
+        version: Version of shrinkscope.
+    """
+
+    dense: str
+    compressed: str
+    latents: tuple[str, ...]
+    layers: str
+    version: str
+
+
+class ComparisonRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A comparison as it is written to JSON; the schema's version changes when a field changes its meaning."""
+
+    schema: int
+    settings: Settings
+    rows: tuple[LayerRecord, ...]
+    total: Total
+    unpaired: tuple[Mismatch, ...]

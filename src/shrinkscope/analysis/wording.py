@@ -1,0 +1,88 @@
+"""A comparison in words: what changed, where most, and what could not be compared."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from shrinkscope.performance import PerformanceDifference
+
+if TYPE_CHECKING:
+    from shrinkscope.analysis.comparison import Comparison
+
+SHOWN = 3
+
+
+def comparison_in_words(comparison: "Comparison") -> str:
+    """A few lines of plain text: the verdict, the totals, the most damaged layers, and what was left out.
+
+    Args:
+        comparison: The comparison.
+
+    Returns:
+        Lines joined by newlines; the word "identical" occurs only when every value of both networks was compared.
+    """
+    total = comparison.total
+    lines = [_verdict(comparison)]
+    if total.parameters and total.changed_layers:
+        lines.append(
+            f"sparsity {_percent(total.sparsity_dense)} → {_percent(total.sparsity)}, "
+            f"AP2 {total.ap2:.6g} (relative {_number(total.relative_ap2)}) "
+            f"over {total.parameters:,} weights"
+        )
+        lines.append(f"most damaged (relative AP2): {_most_damaged(comparison)}")
+    lines.extend(_left_out(comparison))
+    return "\n".join(lines)
+
+
+def _verdict(comparison: "Comparison") -> str:
+    total = comparison.total
+    if comparison.identical:
+        values = sum(row.parameters for row in comparison.rows)
+        return f"identical: all {values:,} values in {len(comparison.rows)} tensors were compared and are equal"
+    if total.changed_layers == 0:
+        return f"no difference found in the {total.layers} tensors that were compared; not everything was"
+    return f"{total.changed_layers} of {total.layers} compared tensors changed"
+
+
+def _most_damaged(comparison: "Comparison") -> str:
+    top = comparison.top(SHOWN)
+    return ", ".join(f"{name} {value:.3g}" for name, value in zip(top["layer"], top["relative_ap2"], strict=True))
+
+
+def _left_out(comparison: "Comparison") -> list[str]:
+    lines = [mismatch.explanation for mismatch in comparison.unpaired]
+    lines.extend(f"{row.layer}: {row.reason}" for row in comparison.rows if row.reason)
+    return [f"not compared, or only in part: {len(lines)}", *(f"  {line}" for line in lines)] if lines else []
+
+
+def _percent(fraction: float | None) -> str:
+    return "undefined" if fraction is None else f"{fraction:.1%}"
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3g}"
+
+
+def performance_in_words(performance: Mapping[str, Mapping[str, PerformanceDifference]]) -> list[str]:
+    """One line a split and metric: before, after, and the difference with its interval.
+
+    Args:
+        performance: Split → metric → difference.
+
+    Returns:
+        The lines, without the comparison of the weights.
+    """
+    return [
+        f"{metric} on {split}: {_difference_in_words(difference)}"
+        for split, metrics in performance.items()
+        for metric, difference in metrics.items()
+    ]
+
+
+def _difference_in_words(difference: PerformanceDifference) -> str:
+    if difference.difference is None:
+        return f"not measurable: {difference.reason}"
+    text = f"{difference.dense:.4f} → {difference.compressed:.4f} {difference.unit}"
+    text += f", difference {difference.difference:+.4f}"
+    if difference.lower is not None and difference.upper is not None:
+        text += f" ({difference.confidence:.0%} interval {difference.lower:+.4f} to {difference.upper:+.4f})"
+    return f"{text}, {difference.samples:,} samples"

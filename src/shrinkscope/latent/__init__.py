@@ -1,0 +1,27 @@
+"""Latent distributions P_ω: a projection of the weights, a scale or covariance, and a family."""
+
+from shrinkscope.latent.base import Latent
+from shrinkscope.latent.gaussian import Gaussian
+from shrinkscope.latent.named import DEFAULT, NAMED, resolve_latents
+from shrinkscope.latent.projection import FullDimension, GroupMeans, Projection
+from shrinkscope.latent.rotated import RotatedGaussian
+from shrinkscope.latent.scale import FixedScale, Scale, WeightScale
+from shrinkscope.latent.student_t import StudentT
+from shrinkscope.latent.uniform import Uniform
+
+__all__ = [
+    "DEFAULT",
+    "NAMED",
+    "FixedScale",
+    "FullDimension",
+    "Gaussian",
+    "GroupMeans",
+    "Latent",
+    "Projection",
+    "RotatedGaussian",
+    "Scale",
+    "StudentT",
+    "Uniform",
+    "WeightScale",
+    "resolve_latents",
+]

@@ -1,0 +1,58 @@
+"""Latents that can be asked for by name, on the command line and in Python."""
+
+from collections.abc import Iterable
+
+from shrinkscope.errors import LatentError
+from shrinkscope.latent.base import Latent
+from shrinkscope.latent.gaussian import Gaussian
+from shrinkscope.latent.projection import GroupMeans
+from shrinkscope.latent.rotated import RotatedGaussian
+from shrinkscope.latent.scale import FixedScale
+from shrinkscope.latent.student_t import StudentT
+from shrinkscope.latent.uniform import Uniform
+
+NAMED: dict[str, Latent] = {
+    latent.name: latent
+    for latent in (
+        Gaussian(),
+        Gaussian(name="gaussian_fixed", scale=FixedScale(sigma=1.0)),
+        RotatedGaussian(),
+        RotatedGaussian(name="gaussian_rotated_grouped", projection=GroupMeans(groups=100)),
+        StudentT(),
+        StudentT(name="student_t_grouped", df=4.0, scale=FixedScale(sigma=1.0), projection=GroupMeans(groups=100)),
+        Uniform(),
+    )
+}
+"""Name → latent; ``student_t_grouped`` has the paper's settings (ν = 4, identity scale, 100 group means)."""
+
+DEFAULT = ("gaussian", "student_t")
+
+
+def resolve_latents(latents: Iterable[Latent | str]) -> tuple[Latent, ...]:
+    """Latents from names and objects, each column once.
+
+    Args:
+        latents: Names (see ``NAMED``), latents of the package, or the user's own.
+
+    Returns:
+        The latents in the order given.
+
+    Raises:
+        LatentError: If a name is unknown, an object is no latent, or two latents share a column.
+    """
+    chosen = tuple(_resolve(latent) for latent in latents)
+    columns = [latent.column for latent in chosen]
+    twice = sorted({column for column in columns if columns.count(column) > 1})
+    if twice:
+        raise LatentError(f"two latents write the column {', '.join(twice)}; give one of them another name")
+    return chosen
+
+
+def _resolve(latent: Latent | str) -> Latent:
+    if isinstance(latent, str):
+        if latent not in NAMED:
+            raise LatentError(f"unknown latent {latent!r}; known: {', '.join(sorted(NAMED))}")
+        return NAMED[latent]
+    if not isinstance(latent, Latent):
+        raise LatentError(f"a {type(latent).__name__} is no latent; it needs column, groups and divergence(summary)")
+    return latent

@@ -1,0 +1,76 @@
+"""Rotated Gaussian latents N(ω, βVΛVᵀ): the paper's non-diagonal covariance."""
+
+from functools import lru_cache
+
+import msgspec
+import torch
+from torch import Tensor
+
+from shrinkscope.divergence.covariance import PowerLaw, RandomEigenvectors, Rotated, Spectrum
+from shrinkscope.errors import LatentError
+from shrinkscope.latent.base import groups_of, require_elements
+from shrinkscope.latent.projection import FullDimension, Projection
+from shrinkscope.latent.scale import Scale, WeightScale
+from shrinkscope.quantity import Quantity
+from shrinkscope.weights import PairSummary
+
+
+class RotatedGaussian(
+    msgspec.Struct, frozen=True, kw_only=True, tag="rotated_gaussian", tag_field="kind", forbid_unknown_fields=True
+):
+    """N(𝒫ω, βVΛVᵀ): KL = ½ΔᵀΣ⁻¹Δ in nats, with V the eigenvectors of R + Rᵀ.
+
+    V depends on the latent dimension and the seed alone, so that every comparison of a study uses the same one. With
+    equal eigenvalues the rotation changes nothing and the divergence is that of the isotropic Gaussian.
+
+    Attributes:
+        name: Ending of its column.
+        spectrum: Λ: equal, uniform or power law.
+        scale: β as σ², fixed or the layer's own mean square weight.
+        projection: Weights to latent coordinates.
+        seed: Seed of R.
+
+    Source: paper, Section 2 (after Definition 2.2) and Eq. (3).
+    """
+
+    name: str = "gaussian_rotated"
+    spectrum: Spectrum = msgspec.field(default_factory=PowerLaw)
+    scale: Scale = msgspec.field(default_factory=WeightScale)
+    projection: Projection = msgspec.field(default_factory=FullDimension)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise LatentError(f"seed = {self.seed}; expected a non-negative integer")
+
+    @property
+    def column(self) -> str:
+        """Name of its column."""
+        return f"ap3_{self.name}"
+
+    @property
+    def groups(self) -> int | None:
+        """Number of group means that it needs."""
+        return groups_of(self.projection)
+
+    def divergence(self, summary: PairSummary) -> Quantity:
+        """KL of one layer, in nats, exact for the V that the seed draws.
+
+        Raises:
+            LatentError: If the layer is empty or has no weight scale.
+            DivergenceError: If the latent dimension is too large for a dense V.
+        """
+        require_elements(summary)
+        variance = self.scale.variance(summary.moments)
+        delta = self._delta(summary)
+        covariance = Rotated(_rotation(delta.numel(), self.seed), self.spectrum, variance)
+        return Quantity(value=0.5 * float(covariance.quadratic(delta)), unit="nats")
+
+    def _delta(self, summary: PairSummary) -> Tensor:
+        groups = self.groups
+        return summary.delta() if groups is None else summary.groups[groups].mean_delta
+
+
+@lru_cache(maxsize=4)  # layers of one size, and all epochs of a study, share V; its eigenvectors cost O(dim³)
+def _rotation(dim: int, seed: int) -> RandomEigenvectors:
+    return RandomEigenvectors(dim, torch.Generator().manual_seed(seed))

@@ -1,0 +1,11 @@
+"""Settings of every test."""
+
+import os
+
+from hypothesis import settings
+
+# No deadline: the first call of a test imports and compiles, and other work may share the machine. In CI the same
+# examples are tried on every run, so that a failure is always the change's own.
+settings.register_profile("here", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
