@@ -2,6 +2,9 @@
 
 import os
 
+# Before torch is imported: tests are many small operations, for which a second thread only waits for the first.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from hypothesis import settings
 
 # No deadline: the first call of a test imports and compiles, and other work may share the machine. In CI the same
