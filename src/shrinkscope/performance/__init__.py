@@ -1,0 +1,19 @@
+"""Performance of networks on data, and the performance difference PD that compression made."""
+
+from shrinkscope.performance import metrics
+from shrinkscope.performance.difference import PerformanceDifference, difference_between, performance_difference
+from shrinkscope.performance.evaluate import evaluate, evaluate_all
+from shrinkscope.performance.evaluation import Evaluation
+from shrinkscope.performance.metrics import Metric, measured_in
+
+__all__ = [
+    "Evaluation",
+    "Metric",
+    "PerformanceDifference",
+    "difference_between",
+    "evaluate",
+    "evaluate_all",
+    "measured_in",
+    "metrics",
+    "performance_difference",
+]
