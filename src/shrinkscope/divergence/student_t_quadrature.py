@@ -1,0 +1,118 @@
+"""Quadrature of the Student-t divergence: one integral, one rule, every regime.
+
+With a = (ν + d)/2, b = ν/2 and q = δ²/ν, the divergence of two Student-t distributions in d dimensions that share the
+degrees of freedom ν and the scale is a one-dimensional integral (derived in docs/student-t.md),
+
+    KL = a ∫₀¹ tᵃ⁻¹/(1 − t) · [1 − (1 + q t(1 − t))⁻ᵇ] dt = a ∫ w(x) [1 − (1 + q v(x))⁻ᵇ] dx over the whole line,
+
+where t = 1/(1 + eˣ), w(x) = (1 + eˣ)⁻ᵃ and v(x) = eˣ/(1 + eˣ)². Every factor is positive and the bracket is an
+``expm1`` of a ``log1p``: nothing cancels, however small δ or large d is. The derivative is of the same kind,
+
+    dKL/dδ = a δ ∫ w(x) v(x) (1 + q v(x))⁻ᵇ⁻¹ dx.
+
+Both are summed by the trapezoidal rule with step h = 3/16. Relative errors of the value, proved in docs/student-t.md
+for all d ≥ 1, ν > 0 and δ > 0 at once:
+
+* step: at most 6.4/cos²θ · exp(−2πθ/h) for every θ < π/2, because all singularities lie on Im x = ±π whatever q is;
+  θ = 1.48 gives 3e-19;
+* ends: at most 1e-16 together (``_ends`` places them);
+* rounding: terms are positive and accurate to about 60 units in the last place, so a sum of n ≤ 3,200 of them is
+  accurate to (n + 60) · 1.1e-16 < 4e-13. Measured against mpmath the total stays below 2e-14.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+STEP = 3 / 16  # a dyadic fraction: the nodes j * STEP are exact
+_CUT = 42.0  # both ends are cut where the integrand has fallen by exp(-42) relative to the integral
+_BLOCK = 2**16  # elements of one table of distances by nodes: 512 KiB stay in the cache of one core
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Trapezoidal rule for one (dim, df) and all distances up to a largest one.
+
+    Attributes:
+        total: a = (df + dim)/2.
+        half: b = df/2.
+        weights: a h w(x) at each node.
+        mixing: v(x) at each node.
+    """
+
+    total: float
+    half: float
+    weights: Float64[Tensor, " nodes"]
+    mixing: Float64[Tensor, " nodes"]
+
+    def blocks(self, delta: Tensor) -> tuple[Tensor, ...]:
+        """Distances of shape (n,) in blocks whose table over the nodes has a bounded size."""
+        return delta.split(max(1, _BLOCK // len(self.mixing)))
+
+    def exponent(self, delta: Tensor) -> Tensor:
+        """log(1 + q v) for each distance and node, shape (len(delta), nodes)."""
+        return torch.log1p((delta * delta / (2 * self.half))[:, None] * self.mixing)
+
+
+def trapezoidal_rule(dim: float, df: float, largest: float, device: torch.device) -> Rule:
+    """Nodes and weights that serve every distance up to ``largest``.
+
+    Args:
+        dim: Number of coordinates.
+        df: Degrees of freedom.
+        largest: Largest distance that will be asked for; it moves the left end only.
+        device: Where the nodes live.
+
+    Returns:
+        The rule, float64.
+
+    Source: derived here; tests/divergence/test_student_t_quadrature.py checks step and ends.
+    """
+    total, half = (df + dim) / 2, df / 2
+    left, right = _ends(total, half, largest)
+    indices = torch.arange(math.floor(left / STEP), math.ceil(right / STEP) + 1, dtype=torch.float64, device=device)
+    exponential = torch.exp(STEP * indices)
+    weights = total * STEP * torch.exp(-total * torch.log1p(exponential))
+    return Rule(total, half, weights, exponential / (1 + exponential) ** 2)
+
+
+def _ends(total: float, half: float, largest: float) -> tuple[float, float]:
+    """Ends of the sum: exp(-42) below the knee of the integrand on the left, w = exp(-42) on the right."""
+    knee = max(total + 1, (half + 1) * largest * largest / (2 * half))
+    return -_CUT - math.log(knee), math.log(math.expm1(_CUT / total))
+
+
+def divergence(delta: Float64[Tensor, " n"], rule: Rule) -> Float64[Tensor, " n"]:
+    """KL of each distance, in nats; works in place, so autograd cannot follow it.
+
+    Args:
+        delta: Distances, at least 1e-100 (below, their squares underflow) and at most the largest one of ``rule``.
+        rule: Nodes and weights.
+
+    Returns:
+        Positive divergences.
+
+    Source: the second integral of the module's docstring.
+    """
+    sums = [rule.exponent(block).mul_(-rule.half).expm1_().neg_() @ rule.weights for block in rule.blocks(delta)]
+    return torch.cat(sums)
+
+
+def slope(delta: Float64[Tensor, " n"], rule: Rule) -> Float64[Tensor, " n"]:
+    """Derivative of KL in the distance, in nats per unit of distance; autograd can follow it to any order.
+
+    Args:
+        delta: Distances, from 0 to the largest one of ``rule``.
+        rule: Nodes and weights.
+
+    Returns:
+        Non-negative derivatives; 0 where ``delta`` is 0.
+
+    Source: the third integral of the module's docstring.
+    """
+    weights = rule.weights * rule.mixing
+    sums = [block * (torch.exp(-(rule.half + 1) * rule.exponent(block)) @ weights) for block in rule.blocks(delta)]
+    return torch.cat(sums)
