@@ -23,8 +23,8 @@ class PerformanceDifference(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         metric: Name of the measure.
         unit: Its unit.
-        dense: Value of the network before compression; NaN or infinite when that is what was measured.
-        compressed: Value of the network after compression.
+        dense: Value of the network before compression; None when it is NaN or infinite (``reason`` says which).
+        compressed: Value of the network after compression, likewise.
         difference: compressed - dense, signed; None when not measurable.
         absolute: The paper's PD, |difference|; None when not measurable.
         standard_error: Standard error of ``difference`` over the drawing of the samples, the two networks
@@ -43,8 +43,8 @@ class PerformanceDifference(msgspec.Struct, frozen=True, kw_only=True):
 
     metric: str
     unit: str
-    dense: float
-    compressed: float
+    dense: float | None
+    compressed: float | None
     difference: float | None
     absolute: float | None
     standard_error: float | None
@@ -208,8 +208,8 @@ def _difference(
     return PerformanceDifference(
         metric=name,
         unit=dense.unit(name),
-        dense=dense.values[name],
-        compressed=compressed.values[name],
+        dense=_finite(dense.values[name]),
+        compressed=_finite(compressed.values[name]),
         difference=difference,
         absolute=None if difference is None else abs(difference),
         standard_error=error,
@@ -222,6 +222,10 @@ def _difference(
         measurable=obstacle is None,
         reason=obstacle or silence,
     )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _spread(
