@@ -1,0 +1,68 @@
+"""``shrinkscope explain A B``: weights and performance together."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shrinkscope.cli.options import Exclude, Json, Latents, Layers, Out, Roles, SortBy, Top, selection_of
+
+
+def explain(
+    dense: Annotated[Path, typer.Argument(metavar="A", help="Weights before: .safetensors, .pt, .pth or .npz.")],
+    compressed: Annotated[Path, typer.Argument(metavar="B", help="Weights after, in any of these formats.")],
+    network: Annotated[
+        str | None,
+        typer.Option(
+            "--network",
+            help="Architecture to run the weights in: digits, lenet300, resnet20, resnet32, resnet56, "
+            "or package.module:function returning a torch.nn.Module.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data",
+            metavar="[SPLIT=]SOURCE",
+            help="Labelled data: a .npz with x and y, a directory with MNIST's test set, or digits; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    layers: Layers = None,
+    exclude: Exclude = None,
+    role: Roles = None,
+    latent: Latents = None,
+    sort: SortBy = "relative_ap2",
+    top: Top = 20,
+    json: Json = False,
+    out: Out = None,
+) -> None:
+    """Explain a compressed network: damage by layer, and the loss and accuracy it cost on your data.
+
+    Example: shrinkscope explain dense.npz pruned.npz --network lenet300 --data mnist/
+    """
+    from shrinkscope.analysis import explain as explain_pair
+    from shrinkscope.experiments.zoo import load_data, load_network
+    from shrinkscope.latent import DEFAULT
+    from shrinkscope.report import print_explanation, save_comparison
+
+    explanation = explain_pair(
+        dense,
+        compressed,
+        network=None if network is None else load_network(network),
+        data={split: load_data(source) for split, source in map(_split, data)} if data else None,
+        latents=latent or DEFAULT,
+        layers=selection_of(layers, exclude, role),
+    )
+    if out is not None:
+        save_comparison(explanation, out)
+    if json:
+        typer.echo(explanation.to_json())
+    else:
+        print_explanation(explanation, sort=sort, top=top or None)
+
+
+def _split(option: str) -> tuple[str, str]:
+    name, equals, source = option.partition("=")
+    return (name, source) if equals else ("data", option)

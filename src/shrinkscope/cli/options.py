@@ -1,0 +1,77 @@
+"""Options that several verbs share, and how a verb hands over its result."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from shrinkscope.weights import LayerSelection
+
+Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard output, and nothing else there.")]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option("--layers", metavar="GLOB", help="Only tensors whose name matches; repeatable.", show_default=False),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="GLOB", help="Leave these names out; repeatable.", show_default=False),
+]
+Roles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--role",
+        metavar="ROLE",
+        help="Only this role: convolution, linear, embedding, norm, bias, statistic or other; repeatable.",
+        show_default=False,
+    ),
+]
+Latents = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--latent",
+        metavar="NAME",
+        help="AP3 columns: gaussian, student_t (both by default), gaussian_fixed, gaussian_rotated, "
+        "gaussian_rotated_grouped, student_t_grouped (the paper's), uniform; repeatable.",
+        show_default=False,
+    ),
+]
+Top = Annotated[int, typer.Option(help="Rows of the table; 0 shows all.", min=0)]
+SortBy = Annotated[str, typer.Option("--sort", metavar="COLUMN", help="Sort by this column, largest first.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="FILE", help="Also write the result: .json, .csv, .parquet or .html.", show_default=False
+    ),
+]
+
+
+def selection_of(layers: list[str] | None, exclude: list[str] | None, roles: list[str] | None) -> "LayerSelection":
+    """The selection that the options describe.
+
+    Raises:
+        SelectionError: If a role is unknown.
+    """
+    from shrinkscope.weights import LayerSelection
+
+    return LayerSelection(
+        include=tuple(layers or ("*",)),
+        exclude=tuple(exclude or ()),
+        roles=tuple(roles) if roles else None,  # type: ignore[arg-type]  # checked by LayerSelection itself
+    )
+
+
+@contextmanager
+def progress_bar() -> Iterator["Progress"]:
+    """A progress bar on standard error that vanishes when done; drawn only on a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield progress

@@ -1,0 +1,84 @@
+"""Evaluation data from files: arrays in .npz, MNIST in its own format, and the digits that are installed."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shrinkscope.errors import DataError
+
+Samples = tuple[Tensor, Tensor]
+
+_MNIST_MEAN, _MNIST_DEVIATION = 0.1307, 0.3081
+_INPUT_NAMES = ("x", "inputs", "images")
+_TARGET_NAMES = ("y", "targets", "labels")
+
+
+def load_data(source: str) -> Samples:
+    """Inputs and targets for an evaluation.
+
+    Args:
+        source: A .npz file with arrays x and y (or inputs and targets, images and labels), used as they are; a
+            directory with MNIST's test set in idx format, plain or .gz, standardised with mean 0.1307 and deviation
+            0.3081; or ``digits`` for the held-out digits of ``shrinkscope demo``.
+
+    Returns:
+        Inputs (samples, …) and targets (samples,).
+
+    Raises:
+        DataError: If nothing usable is there; the message says what was found and what was expected.
+    """
+    if source == "digits":
+        from shrinkscope.experiments.digits import load_digits_split
+
+        split = load_digits_split()
+        return split.x_test, split.y_test
+    path = Path(source)
+    if path.is_dir():
+        return _mnist_test(path)
+    if path.suffix == ".npz":
+        return _arrays(path)
+    raise DataError(
+        f"{source}: not usable as data; expected a .npz file with x and y, a directory with MNIST, or digits"
+    )
+
+
+def _arrays(path: Path) -> Samples:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except Exception as error:  # numpy and zipfile raise many kinds for one fault: the file cannot be read
+        raise DataError(f"{path}: not a readable .npz file ({error})") from error
+    inputs = next((arrays[name] for name in _INPUT_NAMES if name in arrays), None)
+    targets = next((arrays[name] for name in _TARGET_NAMES if name in arrays), None)
+    if inputs is None or targets is None:
+        raise DataError(f"{path} holds {', '.join(arrays) or 'nothing'}; expected arrays called x and y")
+    return torch.from_numpy(inputs), torch.from_numpy(targets)
+
+
+def _mnist_test(directory: Path) -> Samples:
+    images = _idx(directory, "t10k-images-idx3-ubyte")
+    labels = _idx(directory, "t10k-labels-idx1-ubyte")
+    pixels = torch.from_numpy(images.astype(np.float32)).div_(255.0)
+    return pixels.sub_(_MNIST_MEAN).div_(_MNIST_DEVIATION).unsqueeze(1), torch.from_numpy(labels.astype(np.int64))
+
+
+def _idx(directory: Path, name: str) -> np.ndarray:
+    plain, packed = directory / name, directory / f"{name}.gz"
+    if not plain.exists() and not packed.exists():
+        found = ", ".join(sorted(entry.name for entry in directory.iterdir())[:5]) or "nothing"
+        raise DataError(f"{directory} holds {found}; expected MNIST's test set: {name} or {name}.gz")
+    try:
+        content = plain.read_bytes() if plain.exists() else gzip.decompress(packed.read_bytes())
+        zeros, kind, dimensions = struct.unpack_from(">HBB", content)
+        shape = struct.unpack_from(f">{dimensions}I", content, 4)
+        if zeros != 0 or kind != 8:
+            raise ValueError("not unsigned bytes in idx format")
+        return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    except (OSError, EOFError, struct.error, ValueError) as error:
+        raise DataError(f"{directory / name}: not a readable idx file ({error}); is it truncated?") from error

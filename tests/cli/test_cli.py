@@ -1,0 +1,137 @@
+"""The command line as its users meet it: help, JSON, one-line errors, exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from shrinkscope.cli import main
+from shrinkscope.weights import save_tensors
+
+
+@pytest.fixture
+def files(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    dense = {
+        "fc1.weight": torch.randn(8, 6, generator=generator),
+        "fc1.bias": torch.randn(8, generator=generator),
+        "fc2.weight": torch.randn(3, 8, generator=generator),
+    }
+    pruned = {name: torch.where(t.abs() > 0.5, t, 0.0) if "weight" in name else t for name, t in dense.items()}
+    save_tensors(tmp_path / "dense.safetensors", dense)
+    np.savez(tmp_path / "pruned.npz", **{name: t.numpy() for name, t in pruned.items()})
+    return str(tmp_path / "dense.safetensors"), str(tmp_path / "pruned.npz")
+
+
+def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of one call in this process."""
+    monkeypatch.setattr(sys, "argv", ["shrinkscope", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    out, err = capsys.readouterr()
+    return int(stop.value.code or 0), out, err
+
+
+def test_diff_shows_the_layers_the_total_and_the_units(files, monkeypatch, capsys):
+    code, out, err = run(monkeypatch, capsys, "diff", *files)
+    assert (code, err) == (0, "")
+    for text in ("fc1.weight", "fc2.weight", "AP2"):
+        assert text in out
+
+
+def test_json_is_all_there_is_on_standard_output(files, monkeypatch, capsys):
+    code, out, err = run(
+        monkeypatch, capsys, "diff", *files, "--json", "--role", "linear", "--latent", "student_t_grouped"
+    )
+    assert (code, err) == (0, "")
+    rows = json.loads(out)["rows"]
+    assert [row["layer"] for row in rows] == ["fc1.weight", "fc2.weight"]
+    assert set(rows[0]["divergences"]) == {"ap3_student_t_grouped"}
+
+
+@pytest.mark.parametrize("suffix", ["json", "csv", "parquet", "html"])
+def test_out_writes_the_format_of_the_suffix(files, tmp_path, monkeypatch, capsys, suffix):
+    path = tmp_path / "out" / f"result.{suffix}"
+    assert run(monkeypatch, capsys, "diff", *files, "--out", str(path))[0] == 0
+    assert path.stat().st_size > 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["diff", "DENSE", "nothing.pt"], "nothing.pt: no such file"),
+        (["diff", "DENSE", "PRUNED", "--role", "conv"], "unknown role 'conv'; the roles are convolution"),
+        (["diff", "DENSE", "PRUNED", "--latent", "normal"], "unknown latent 'normal'; known: gaussian"),
+        (["diff", "DENSE", "PRUNED", "--layers", "x*"], "the selection of layers matches no tensor"),
+        (["diff", "DENSE", "PRUNED", "--sort", "x"], "cannot sort by 'x'; the columns are parameters"),
+        (["diff", "DENSE", "PRUNED", "--out", "x.xls"], "unknown suffix"),
+        (["diff", "DENSE"], "Missing argument 'B'"),
+        (["diff", "DENSE", "PRUNED", "--jsn"], "No such option: --jsn"),
+        (["dif", "DENSE", "PRUNED"], "No such command 'dif'"),
+        (["explain", "DENSE", "PRUNED", "--data", "digits"], "without a network to run them in"),
+        (["explain", "DENSE", "PRUNED", "--data", "x.txt", "--network", "lenet300"], "x.txt: not usable as data"),
+        (["explain", "DENSE", "PRUNED", "--data", "digits", "--network", "alexnet"], "unknown network 'alexnet'"),
+        (
+            ["explain", "DENSE", "PRUNED", "--data", "digits", "--network", "lenet300"],
+            "does not fit the network LeNet300",
+        ),
+        (
+            ["explain", "DENSE", "PRUNED", "--data", "digits", "--network", "os:getcwd"],
+            "returned a str; expected a torch",
+        ),
+        (
+            ["explain", "DENSE", "PRUNED", "--data", "digits", "--network", "nowhere:f"],
+            "cannot load the network nowhere:f",
+        ),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_two(files, monkeypatch, capsys, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    names = {"DENSE": files[0], "PRUNED": files[1]}
+    code, out, err = run(monkeypatch, capsys, *(names.get(word, word) for word in arguments))
+    assert (code, out) == (2, "")
+    assert err.startswith("shrinkscope: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_version_and_bare_call(monkeypatch, capsys):
+    assert run(monkeypatch, capsys, "--version")[1].startswith("shrinkscope 0.")
+    code, out, _ = run(monkeypatch, capsys)
+    assert code == 0
+    assert "diff" in out
+
+
+@pytest.mark.parametrize("verb", [[], ["demo"], ["diff"], ["explain"]])
+def test_help_imports_nothing_heavy(verb):
+    probe = (
+        f"import sys; sys.argv = ['shrinkscope', *{verb!r}, '--help']\n"
+        "from shrinkscope.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted(set(sys.modules) & {'torch', 'numpy', 'scipy', 'pandas', 'matplotlib', 'sklearn', 'msgspec'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip().endswith("[]"), done.stdout
+
+
+def test_a_reader_that_goes_away_ends_the_program_quietly(files):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-m", "shrinkscope", "diff", *files, "--json"]
+    done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (141, "")  # as a program killed by SIGPIPE
+
+
+def test_an_interruption_says_so(files, monkeypatch, capsys):
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shrinkscope.analysis.compare", interrupt)
+    code, _, err = run(monkeypatch, capsys, "diff", *files)
+    assert (code, err) == (130, "shrinkscope: interrupted; what was finished is kept\n")
