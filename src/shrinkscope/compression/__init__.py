@@ -1,0 +1,37 @@
+"""Compression: pruning, quantisation and low rank as values that compute masks or weights, and their application."""
+
+from shrinkscope.compression.apply import apply_mask, compress, hold, prune, release
+from shrinkscope.compression.count import nearest_count
+from shrinkscope.compression.drift import LayerDrift, MaskDrift, mask_drift
+from shrinkscope.compression.low_rank import Factors, LowRank
+from shrinkscope.compression.magnitude import MagnitudePruning
+from shrinkscope.compression.mask import Mask, load_mask, save_mask
+from shrinkscope.compression.methods import CompressionMethod, PruningMethod
+from shrinkscope.compression.quantise import UniformQuantisation
+from shrinkscope.compression.random_pruning import RandomPruning
+from shrinkscope.compression.scope import Scope
+from shrinkscope.compression.structured import StructuredPruning
+
+__all__ = [
+    "CompressionMethod",
+    "Factors",
+    "LayerDrift",
+    "LowRank",
+    "MagnitudePruning",
+    "Mask",
+    "MaskDrift",
+    "PruningMethod",
+    "RandomPruning",
+    "Scope",
+    "StructuredPruning",
+    "UniformQuantisation",
+    "apply_mask",
+    "compress",
+    "hold",
+    "load_mask",
+    "mask_drift",
+    "nearest_count",
+    "prune",
+    "release",
+    "save_mask",
+]
