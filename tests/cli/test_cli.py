@@ -106,7 +106,7 @@ def test_version_and_bare_call(monkeypatch, capsys):
     assert "diff" in out
 
 
-@pytest.mark.parametrize("verb", [[], ["demo"], ["diff"], ["explain"]])
+@pytest.mark.parametrize("verb", [[], ["demo"], ["diff"], ["explain"], ["runs"]])
 def test_help_imports_nothing_heavy(verb):
     probe = (
         f"import sys; sys.argv = ['shrinkscope', *{verb!r}, '--help']\n"
@@ -135,3 +135,30 @@ def test_an_interruption_says_so(files, monkeypatch, capsys):
     monkeypatch.setattr("shrinkscope.analysis.compare", interrupt)
     code, _, err = run(monkeypatch, capsys, "diff", *files)
     assert (code, err) == (130, "shrinkscope: interrupted; what was finished is kept\n")
+
+
+def test_runs_lists_and_exports_a_store(tmp_path, monkeypatch, capsys):
+    import pandas as pd
+
+    from shrinkscope.experiments.records import Cell, Record
+    from shrinkscope.experiments.store import Run, Store
+
+    path = tmp_path / "records.sqlite"
+    run_ = Run(run="abc", config_hash="h", config='{"a": 1}', versions="{}", seed=0, hardware="here", started="2026")
+    with Store(path) as store:
+        store.begin(run_)
+        record = Record(epoch=0, layer="", metric="loss_test", value=0.5, unit="nats", status="estimate")
+        store.write_cell("abc", Cell(trial=1), [record], seconds=1.0)
+    code, out, _ = run(monkeypatch, capsys, "runs", str(path), "--export", str(tmp_path / "records.csv"))
+    assert code == 0
+    assert "abc  1 cells finished" in out
+    assert list(pd.read_csv(tmp_path / "records.csv")["value"]) == [0.5]
+    listed = json.loads(run(monkeypatch, capsys, "runs", str(path), "--json")[1])
+    assert [(entry["run"], entry["config"], entry["cells"]) for entry in listed] == [("abc", {"a": 1}, 1)]
+    assert "no run xyz" in run(monkeypatch, capsys, "runs", str(path), "--run", "xyz")[1]
+
+
+def test_runs_on_no_store_is_a_one_line_error(tmp_path, monkeypatch, capsys):
+    code, out, err = run(monkeypatch, capsys, "runs", str(tmp_path / "nothing.sqlite"))
+    assert (code, out) == (2, "")
+    assert "no such file; expected a store of records" in err

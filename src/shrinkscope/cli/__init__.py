@@ -8,6 +8,7 @@ import typer
 from shrinkscope.cli.demo import demo
 from shrinkscope.cli.diff import diff
 from shrinkscope.cli.explain import explain
+from shrinkscope.cli.runs import runs
 from shrinkscope.errors import ShrinkscopeError
 
 EXIT_ERROR = 2
@@ -45,6 +46,7 @@ def _common(
 app.command()(demo)
 app.command()(diff)
 app.command()(explain)
+app.command()(runs)
 
 
 def main() -> None:
