@@ -120,9 +120,12 @@ def _beyond_threshold(scores: Scores, threshold: float, order: Order, ties: int)
     for chunk in _chunks(scores):
         beyond = chunk < threshold if order == "lowest" else chunk > threshold
         equal = chunk == threshold
-        first = equal & (equal.cumsum(0) <= ties - taken)
-        taken += int(first.sum())
-        flags.append((beyond | first).cpu())
+        # Ties are rare in weights and their running count is slow, so it is taken only where some must be left out.
+        if (found := int(equal.sum())) > ties - taken:
+            equal &= equal.cumsum(0) <= ties - taken
+            found = ties - taken
+        taken += found
+        flags.append((beyond | equal).cpu())
     return torch.cat(flags), taken
 
 
