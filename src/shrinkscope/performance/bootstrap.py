@@ -37,7 +37,7 @@ def resample_counts(units: int, resamples: int, generator: torch.Generator) -> I
         Float64 counts of shape (chunk, units), each row summing to ``units``; the chunks add up to
         ``resamples`` rows.
     """
-    rows = max(1, CHUNK_ENTRIES // units)
+    rows = max(1, CHUNK_ENTRIES // max(units, 1))
     for start in range(0, resamples, rows):
         shape = (min(rows, resamples - start), units)
         drawn = torch.randint(units, shape, generator=generator, device=generator.device).to("cpu")
