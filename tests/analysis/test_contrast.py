@@ -14,7 +14,7 @@ from shrinkscope.analysis import pairs
 from shrinkscope.analysis.contrast import concordance_by_contrast, discordant_pairs
 from shrinkscope.errors import DataError
 
-EDGES = (1, 1.5, 2, 4, math.inf)
+EDGES = (1.0, 1.5, 2.0, 4.0, math.inf)
 table = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3), st.integers(0, 1)), min_size=0, max_size=25)
 
 
@@ -61,7 +61,7 @@ def test_every_bin_counts_what_the_definition_counts(rows, size):
 
 
 def test_a_finite_last_edge_is_included_and_pairs_outside_are_not_counted():
-    found = concordance_by_contrast([1, 2, 8], [1, 2, 3], (2, 4), resamples=0)
+    found = concordance_by_contrast([1, 2, 8], [1, 2, 3], (2.0, 4.0), resamples=0)
     assert [record.pairs for record in found] == [2]  # 2/1 and 8/2; 8/1 is outside
 
 
@@ -110,7 +110,7 @@ def test_agreement_rises_with_contrast_where_noise_is_multiplicative():
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_unanimous_bin_has_the_interval_of_independent_pairs(sign):
-    found = concordance_by_contrast([1, 2, 4, 8, 16, 32], [sign * k for k in range(6)], (1.5, 3, math.inf))
+    found = concordance_by_contrast([1, 2, 4, 8, 16, 32], [sign * k for k in range(6)], (1.5, 3.0, math.inf))
     # Ratio 2 joins neighbours, and 0-1, 2-3, 4-5 share no case.
     assert [record.pairs for record in found] == [5, 10]
     least = stats.binomtest(3, 3).proportion_ci(0.95, "exact").low
@@ -121,7 +121,7 @@ def test_a_unanimous_bin_has_the_interval_of_independent_pairs(sign):
 
 
 def test_an_empty_bin_is_not_measurable_and_a_rare_one_has_no_interval():
-    found = concordance_by_contrast([1, 1.2, 1.3, 100], [1, 2, 1.5, 1.7], (1, 2, 10, math.inf))
+    found = concordance_by_contrast([1, 1.2, 1.3, 100], [1, 2, 1.5, 1.7], (1.0, 2.0, 10.0, math.inf))
     assert [record.measurable for record in found] == [True, False, True]
     assert found[1].reason == "no pair of cases that differ in both measures has such a ratio"
     # Case 3 is in 1 - (3/4)^4 = 68 % of the resamples only.
@@ -134,7 +134,7 @@ def test_an_empty_bin_is_not_measurable_and_a_rare_one_has_no_interval():
 
 def test_nothing_to_compare_gives_empty_bins():
     for x, y in (([], []), ([1], [1]), ([0, 0], [1, 2]), ([1, 2], [1, 1])):
-        (found,) = concordance_by_contrast(x, y, (1, math.inf))
+        (found,) = concordance_by_contrast(x, y, (1.0, math.inf))
         assert not found.measurable
     assert found.tied == 1
     assert discordant_pairs([], [], []) == []
@@ -148,7 +148,7 @@ def test_a_call_can_be_repeated_and_a_generator_changes_the_resamples():
     assert other != concordance_by_contrast(x, y, EDGES)
 
 
-@pytest.mark.parametrize("edges", [(), (1,), (1, 1), (2, 1), (0.5, 2), (1, math.nan)])
+@pytest.mark.parametrize("edges", [(), (1.0,), (1.0, 1.0), (2.0, 1.0), (0.5, 2.0), (1.0, math.nan)])
 def test_edges_that_make_no_bins_are_refused(edges):
     with pytest.raises(DataError, match="expected at least two increasing ratios from 1 on"):
         concordance_by_contrast([1, 2], [1, 2], edges)

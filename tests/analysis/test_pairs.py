@@ -82,8 +82,8 @@ def test_labels_of_any_kind_become_indices(labels):
     ("arguments", "message"),
     [
         (([1, 2], [1, 2, 3]), "x has 2 cases and y 3; give one value of each per case"),
-        (([1, "high"], [1, 2]), "x holds something that is no number"),
-        (([1, 2], [[1], [2]]), r"y has shape \(2, 1\), expected one value per case"),
+        ((np.array(["1", "high"]), [1, 2]), "x holds something that is no number"),
+        (([1, 2], np.array([[1], [2]])), r"y has shape \(2, 1\), expected one value per case"),
         (([1, 2], [1, 2], [0]), "clusters has 1 labels for 2 cases"),
         (([1, 2], [1, 2], None, [0, 1, 2]), "strata has 3 labels for 2 cases; give one per case"),
     ],

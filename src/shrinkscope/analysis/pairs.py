@@ -11,7 +11,8 @@ from torch import Tensor
 from shrinkscope.errors import DataError
 from shrinkscope.performance.bootstrap import percentile_interval, resample_counts
 
-Column = Sequence[float | None] | Sequence[float] | numpy.ndarray | Tensor
+# int beside float for checkers at run time, which do not promote it.
+Column = Sequence[float | int | None] | Sequence[float] | Sequence[int] | numpy.ndarray | Tensor
 Labels = Sequence[Hashable] | numpy.ndarray | Tensor
 
 # Rows of the pair matrices held at once: with 2000 resamples, 4 MB of float64 a product.
