@@ -106,7 +106,7 @@ def explain(
     if data is None:
         return Explanation(comparison=comparison, performance={})
     before, after = runnable(dense, network), runnable(compressed, network)
-    splits = data if isinstance(data, Mapping) else {ONE_SPLIT: data}
+    splits: Mapping[str, Data] = data if isinstance(data, Mapping) else {ONE_SPLIT: data}  # type: ignore[assignment]
     performance = {
         split: performance_difference(
             before, after, part, metrics, resamples=resamples, confidence=confidence, generator=generator
