@@ -1,0 +1,270 @@
+"""The store of records: one SQLite file that several processes write and that survives being killed."""
+
+import datetime
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from shrinkscope.errors import OutputError, StoreError
+from shrinkscope.experiments.records import Cell, Record
+from shrinkscope.experiments.schema import CELL_COLUMNS, RECORD_COLUMNS, RUN_COLUMNS, prepare
+from shrinkscope.files import atomic_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# A writer holds the lock for milliseconds; a minute of waiting means that another process hangs.
+_PATIENCE = 60.0
+_MAGIC = b"SQLite format 3\0"
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution of a study.
+
+    Attributes:
+        run: Its key: equal for equal configuration and versions, so that the same command resumes it.
+        config_hash: Identity of the configuration.
+        config: The configuration as canonical JSON.
+        versions: Versions of the packages that the numbers depend on, as JSON.
+        seed: Seed of the study.
+        hardware: Machine that began it.
+        started: When it began, UTC, ISO 8601.
+    """
+
+    run: str
+    config_hash: str
+    config: str
+    versions: str
+    seed: int
+    hardware: str
+    started: str
+
+
+class Store:
+    """Runs and their records in an SQLite file in WAL mode.
+
+    Each finished cell is written in one transaction: a process killed at any moment loses the cell in progress and
+    nothing else. Use as a context manager, or ``close``.
+
+    Args:
+        path: The file; created, with its folder, unless ``create`` is False.
+        create: Whether a missing file is created.
+
+    Raises:
+        StoreError: If the file is missing, cannot be written, is damaged, is not a store, or is one of another
+            version.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, create: bool = True) -> None:
+        self.path = Path(path)
+        if not create and not self.path.is_file():
+            raise StoreError(f"{self.path}: no such file; expected a store of records")
+        self._connection = _connect(self.path)
+        try:
+            with self._failures("open"):
+                prepare(self._connection, self.path)
+        except StoreError:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; the last to close it folds the write-ahead log back into it."""
+        self._connection.close()
+
+    def begin(self, run: Run) -> None:
+        """Enter a run, unless it is there: then it is being resumed.
+
+        Args:
+            run: The run.
+
+        Raises:
+            StoreError: If the file cannot be written.
+        """
+        with self._transaction():
+            self._connection.execute(
+                "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(run)
+            )
+
+    def forget(self, run: str) -> None:
+        """Remove a run with all its records, if it is there.
+
+        Args:
+            run: Its key.
+
+        Raises:
+            StoreError: If the file cannot be written.
+        """
+        with self._transaction():
+            for table in ("records", "cells", "runs"):
+                self._connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))  # noqa: S608  # our own names
+
+    def write_cell(self, run: str, cell: Cell, records: Iterable[Record], seconds: float) -> None:
+        """Write a finished cell, all of it or nothing; a cell that is there is replaced.
+
+        Args:
+            run: Key of a run that has begun.
+            cell: The cell.
+            records: Its numbers.
+            seconds: Wall-clock time that it took.
+
+        Raises:
+            StoreError: If the file cannot be written; then it is as it was.
+        """
+        key = (run, *msgspec.structs.astuple(cell))
+        rows = [_row(key, record) for record in records]
+        with self._transaction():
+            self._connection.execute(f"DELETE FROM records WHERE {_MATCH}", key)  # noqa: S608
+            self._connection.executemany(f"INSERT INTO records VALUES ({_marks(RECORD_COLUMNS)})", rows)  # noqa: S608
+            self._connection.execute(
+                f"INSERT OR REPLACE INTO cells VALUES ({_marks(CELL_COLUMNS)})",  # noqa: S608
+                (*key, seconds, _now()),
+            )
+
+    def runs(self) -> list[Run]:
+        """All runs, the oldest first.
+
+        Raises:
+            StoreError: If the file is damaged.
+        """
+        rows = self._rows(f"SELECT {', '.join(RUN_COLUMNS)} FROM runs ORDER BY started, run")  # noqa: S608
+        return [msgspec.convert(dict(zip(RUN_COLUMNS, row, strict=True)), Run) for row in rows]
+
+    def finished(self, run: str) -> set[Cell]:
+        """The cells of a run that are complete.
+
+        Args:
+            run: Its key.
+
+        Raises:
+            StoreError: If the file is damaged.
+        """
+        rows = self._rows("SELECT trial, scope, method, level FROM cells WHERE run = ?", (run,))
+        return {Cell(trial=trial, scope=scope, method=method, level=level) for trial, scope, method, level in rows}
+
+    def records(self, run: str | None = None) -> "pd.DataFrame":
+        """The long table: one row per run, trial, scope, method, level, epoch, layer and metric.
+
+        Args:
+            run: Key of one run; all runs by default.
+
+        Returns:
+            A table in an order that does not depend on which process wrote first; layers in the network's order, NaN
+            where a value or standard error is missing.
+
+        Raises:
+            StoreError: If the file is damaged or the run is unknown.
+        """
+        import pandas as pd
+
+        if run is not None and all(known.run != run for known in self.runs()):
+            raise StoreError(f"{self.path} holds no run {run}; it holds {_listing(self.runs())}")
+        where, parameters = ("", ()) if run is None else ("WHERE run = ?", (run,))
+        query = (
+            f"SELECT {', '.join(RECORD_COLUMNS)} FROM records {where} "  # noqa: S608
+            "ORDER BY run, trial, scope, method, level, epoch, rowid"
+        )
+        table = pd.DataFrame.from_records(self._rows(query, parameters), columns=list(RECORD_COLUMNS))
+        return table.astype({"value": "float64", "standard_error": "float64", "level": "float64"})
+
+    def export(self, path: str | os.PathLike[str], run: str | None = None) -> None:
+        """Write the long table to a file, all or nothing.
+
+        Args:
+            path: A .parquet or .csv file.
+            run: Key of one run; all runs by default.
+
+        Raises:
+            OutputError: If the suffix is neither, or the file cannot be written.
+            StoreError: If the store is damaged or the run is unknown.
+        """
+        suffix = Path(path).suffix
+        if suffix not in (".parquet", ".csv"):
+            raise OutputError(f"cannot export to {path}: unknown suffix {suffix!r}; expected .parquet or .csv")
+        table = self.records(run)
+        with atomic_path(path) as temporary:
+            if suffix == ".csv":
+                table.to_csv(temporary, index=False)
+            else:
+                table.to_parquet(temporary, index=False)
+
+    def _rows(self, query: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._failures("read"):
+            return self._connection.execute(query, parameters).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._failures("write"):
+            # Immediate: a transaction that began as a reader would fail, not wait, when another process has written.
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _failures(self, action: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot {action} the store {self.path}: {error}; {_remedy(error)}") from error
+
+
+_MATCH = "run = ? AND trial = ? AND scope = ? AND method = ? AND level = ?"
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _require_sqlite(path)
+        # isolation_level None: transactions begin and end where this module says, not where the driver guesses.
+        return sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"cannot open the store {path}: {error}; choose a folder that can be written") from error
+
+
+def _require_sqlite(path: Path) -> None:
+    # SQLite takes a file of a few bytes for an empty database, and would write over it.
+    if path.exists():
+        with path.open("rb") as file:
+            head = file.read(len(_MAGIC))
+        if head not in (b"", _MAGIC):
+            raise StoreError(f"{path} is no store: it is another kind of file; choose another one")
+
+
+def _row(key: tuple[object, ...], record: Record) -> tuple[object, ...]:
+    return (*key, *msgspec.structs.astuple(record))
+
+
+def _marks(columns: tuple[str, ...]) -> str:
+    return ", ".join("?" * len(columns))
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _listing(runs: list[Run]) -> str:
+    return ", ".join(run.run for run in runs) or "none"
+
+
+def _remedy(error: sqlite3.Error) -> str:
+    if isinstance(error, sqlite3.OperationalError):
+        return "is the disk full or read-only, or the file locked? Finished cells are kept: run the same command again"
+    return "is it damaged or another kind of file? Move it away or choose another folder"
