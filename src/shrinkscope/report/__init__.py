@@ -1,0 +1,47 @@
+"""Records and comparisons for people: tables on the terminal, figures, and one self-contained HTML report.
+
+Names are imported when they are first used, so that printing a table does not load what draws figures.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shrinkscope.report.figures import Picture, comparison_figures, demo_figures, save_figures
+    from shrinkscope.report.html import comparison_report, demo_report, write_report
+    from shrinkscope.report.save import save_comparison
+    from shrinkscope.report.terminal import print_comparison, print_demo, print_explanation
+
+_HOMES = {
+    "Picture": "figures",
+    "comparison_figures": "figures",
+    "comparison_report": "html",
+    "demo_figures": "figures",
+    "demo_report": "html",
+    "print_comparison": "terminal",
+    "print_demo": "terminal",
+    "print_explanation": "terminal",
+    "save_comparison": "save",
+    "save_figures": "figures",
+    "write_report": "html",
+}
+
+__all__ = [
+    "Picture",
+    "comparison_figures",
+    "comparison_report",
+    "demo_figures",
+    "demo_report",
+    "print_comparison",
+    "print_demo",
+    "print_explanation",
+    "save_comparison",
+    "save_figures",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
