@@ -52,6 +52,10 @@ class Isotropic(Covariance):
         """σz."""
         return self.vector(z) * math.sqrt(self.variance)
 
+    def quadratic(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch"]:
+        """‖x‖²/σ²."""
+        return self.vector(x).square().sum(-1) / self.variance
+
     def logdet(self) -> float:
         """The logarithm of |Σ|: dim · log σ²."""
         return self.dim * math.log(self.variance)
