@@ -17,7 +17,7 @@ Both are summed by the trapezoidal rule with step h = 3/16. Relative errors, pro
   all singularities lie on Im x = ±π whatever q is; θ = 1.48 gives 3e-19 and 9e-19;
 * ends: at most 1e-16 together (``_ends`` places them);
 * rounding: terms are positive and each is accurate to 120 roundings, so a sum of n ≤ 3,300 of them is accurate to
-  (n + 120) · 1.1e-16 < 4e-13. Measured against mpmath the total stays below 2e-14.
+  (n + 120) · 1.1e-16 < 4e-13. Measured over the grid of the tests: 7e-16.
 """
 
 import math
