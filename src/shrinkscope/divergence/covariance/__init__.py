@@ -3,6 +3,8 @@
 from shrinkscope.divergence.covariance.base import DENSE_LIMIT, Covariance
 from shrinkscope.divergence.covariance.dense import Dense
 from shrinkscope.divergence.covariance.diagonal import Diagonal
+from shrinkscope.divergence.covariance.frame import HaarFrame
+from shrinkscope.divergence.covariance.hadamard import RandomHadamard, random_orthogonal
 from shrinkscope.divergence.covariance.isotropic import Isotropic
 from shrinkscope.divergence.covariance.kronecker import Kronecker
 from shrinkscope.divergence.covariance.low_rank import LowRankPlusDiagonal
@@ -16,13 +18,16 @@ __all__ = [
     "Dense",
     "Diagonal",
     "Equal",
+    "HaarFrame",
     "Isotropic",
     "Kronecker",
     "LowRankPlusDiagonal",
     "Orthogonal",
     "PowerLaw",
     "RandomEigenvectors",
+    "RandomHadamard",
     "Rotated",
     "Spectrum",
     "Uniform",
+    "random_orthogonal",
 ]

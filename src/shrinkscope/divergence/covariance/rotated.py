@@ -11,6 +11,8 @@ from shrinkscope.divergence.covariance.orthogonal import Orthogonal
 from shrinkscope.divergence.covariance.spectrum import Equal, Spectrum, eigenvalues
 from shrinkscope.errors import DivergenceError
 
+_PIECE = 2**18  # coordinates, 2 MiB in float64
+
 
 class Rotated(Covariance):
     """Σ = βVΛVᵀ: memory and work are those of the orthogonal operator V.
@@ -49,6 +51,12 @@ class Rotated(Covariance):
     def whiten(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         """(βΛ)^(−½)Vᵀx."""
         return self.orthogonal.transpose(self.vector(x)) / self.variances.sqrt()
+
+    def quadratic(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch"]:
+        """Σ (Vᵀx)²/(βλ), summed piece by piece: beyond Vᵀx itself nothing of the size of x is formed."""
+        turned = self.orthogonal.transpose(self.vector(x)).split(_PIECE, dim=-1)
+        pieces = zip(turned, self.variances.split(_PIECE), strict=True)
+        return torch.stack([(part.square() / variances).sum(-1) for part, variances in pieces]).sum(0)
 
     def root(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         """V(βΛ)^½z."""
