@@ -18,7 +18,7 @@ def column(sheet: Sheet, title: str, stage: str = "") -> list[Cell]:
     [
         ("AP2", "pruned", "ap2", 0),
         ("AP2", "tuned", "ap2", 20),
-        ("AP3 t", "pruned", "ap3_student_t_grouped", 0),
+        ("AP3 t grp", "pruned", "ap3_student_t_grouped", 0),
         ("accuracy", "tuned", "accuracy_test", 20),
         ("PD loss", "pruned", "pd_loss_test", 0),
         ("PD acc.", "tuned", "pd_accuracy_test", 20),

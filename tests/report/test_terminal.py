@@ -26,7 +26,7 @@ def test_the_summary_fits_the_terminal(records: Any, width: int):
     text = printed(to)
     assert max(cell_len(line) for line in text.splitlines()) <= min(width, 120)
     assert "…" not in text  # no number or heading was cut
-    for title in ("AP2", "AP3 t", "accuracy", "PD loss"):
+    for title in ("AP2", "AP3 t grp", "accuracy", "PD loss"):
         assert title in text
 
 

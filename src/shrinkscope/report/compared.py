@@ -10,7 +10,7 @@ from shrinkscope.performance import PerformanceDifference
 from shrinkscope.quantity import Quantity
 from shrinkscope.report.format import printable, shape, with_error
 from shrinkscope.report.sheet import Cell, Column, Sheet, sort_rows, value, whole, words
-from shrinkscope.report.vocabulary import term
+from shrinkscope.report.vocabulary import heading, term
 
 _EXAMPLES = 3  # layers named for each reason; a network has dozens of batch counters that share theirs
 
@@ -139,7 +139,7 @@ def _column(name: str, comparison: Comparison) -> Column:
     quantity = comparison.total.divergences[name]
     described = term(name)
     return Column(
-        title=described.label.replace("Gaussian", "Gauss").replace("Student-t", "t"),
+        title=heading(name),
         unit=quantity.unit,
         status=quantity.status,
         meaning=described.meaning,

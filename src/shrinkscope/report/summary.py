@@ -8,7 +8,7 @@ import numpy as np
 from shrinkscope.report.curves import NETWORK, Curves
 from shrinkscope.report.format import counted, number, percent, printable
 from shrinkscope.report.sheet import Cell, Column, Sheet, value, words
-from shrinkscope.report.vocabulary import level_name, scope_name, term
+from shrinkscope.report.vocabulary import heading, level_name, scope_name, term
 
 PRUNED, TUNED = "pruned", "tuned"
 
@@ -25,10 +25,11 @@ class _Measure(msgspec.Struct, frozen=True):
 
 _MEASURES = (
     _Measure("ap2", "AP2", PRUNED, "number", 0),
-    _Measure("ap3_student_t_grouped", "AP3 t", PRUNED, "number", 0),
-    _Measure("ap3_student_t", "AP3 t full", PRUNED, "number", 7),
-    _Measure("ap3_gaussian", "AP3 Gauss", PRUNED, "number", 8),
-    _Measure("ap3_gaussian_rotated", "AP3 rotated", PRUNED, "number", 6),
+    _Measure("ap3_student_t_grouped", heading("ap3_student_t_grouped"), PRUNED, "number", 0),
+    _Measure("ap3_student_t", heading("ap3_student_t"), PRUNED, "number", 7),
+    _Measure("ap3_gaussian", heading("ap3_gaussian"), PRUNED, "number", 8),
+    _Measure("ap3_gaussian_rotated", heading("ap3_gaussian_rotated"), PRUNED, "number", 6),
+    _Measure("ap3_gaussian_rotated_grouped", heading("ap3_gaussian_rotated_grouped"), PRUNED, "number", 6),
     _Measure("accuracy_test", "accuracy", PRUNED, "percent", 0),
     _Measure("pd_loss_test", "PD loss", PRUNED, "number", 0),
     _Measure("ap2", "AP2", TUNED, "number", 5),
@@ -45,6 +46,7 @@ _BY_LAYER = (
     "ap3_student_t",
     "ap3_student_t_grouped",
     "ap3_gaussian_rotated",
+    "ap3_gaussian_rotated_grouped",
 )
 
 
@@ -90,7 +92,7 @@ def layers_sheet(curves: Curves) -> Sheet | None:
     names = [Column(title=title, numeric=title == "removed") for title in ("scope", "method", "removed", "layer")]
     return Sheet(
         title="Every layer, just pruned",
-        columns=(*names, *(_column(_Measure(metric, term(metric).label, "", _kind(metric), 0)) for metric in metrics)),
+        columns=(*names, *(_column(_Measure(metric, heading(metric), "", _kind(metric), 0)) for metric in metrics)),
         rows=tuple(rows),
     )
 

@@ -6,7 +6,6 @@ import msgspec
 import pandas as pd
 from rich.box import Box
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -51,8 +50,7 @@ def print_demo(
     console.print()
     if conclusions:
         console.print(Text("What the numbers say", style="bold"))
-        for index, sentence in enumerate(conclusions, start=1):
-            console.print(Padding(Text(f"{index}. {sentence}"), (0, 0, 0, 1)), width=width)
+        console.print(_listed([f"{index}." for index in range(1, len(conclusions) + 1)], conclusions, width))
         console.print()
     for what, where in (files or {}).items():
         console.print(Text.assemble((f"{what:<14}", "dim"), where), soft_wrap=True)
@@ -154,10 +152,17 @@ def _bullets(console: Console, title: str, sentences: Sequence[str], width: int)
         return
     console.print()
     console.print(Text(title, style="bold"))
-    for sentence in sentences[:_MOST_SENTENCES]:
-        console.print(Padding(Text(f"- {sentence}"), (0, 0, 0, 1)), width=width)
+    shown = sentences[:_MOST_SENTENCES]
+    console.print(_listed(["-"] * len(shown), shown, width))
     if len(sentences) > _MOST_SENTENCES:
         console.print(Text(f" and {len(sentences) - _MOST_SENTENCES} more: see --json or --out"))
+
+
+def _listed(marks: Sequence[str], sentences: Sequence[str], width: int) -> Table:
+    listed = Table(box=None, show_header=False, padding=(0, 0, 0, 1), pad_edge=False, width=width)
+    for mark, sentence in zip(marks, sentences, strict=True):
+        listed.add_row(Text(mark, style="bold"), Text(sentence))
+    return listed
 
 
 def _how_to_read(curves: Curves) -> str:

@@ -42,6 +42,13 @@ METRICS: dict[str, Term] = {
         "exact",
         "KL divergence between Gaussians whose covariance βVΛVᵀ is rotated at random, with unequal eigenvalues.",
     ),
+    "ap3_gaussian_rotated_grouped": Term(
+        "AP3 rotated Gaussian, grouped",
+        "nats",
+        "exact",
+        "Weights averaged into 100 groups, then the KL divergence between Gaussians whose covariance βVΛVᵀ is rotated "
+        "at random, with unequal eigenvalues.",
+    ),
     "ap3_student_t": Term(
         "AP3 Student-t",
         "nats",
@@ -122,6 +129,18 @@ def term(metric: str) -> Term:
     ('AP2', 'my metric')
     """
     return METRICS.get(metric) or Term(metric.replace("_", " "), "", "estimate", "")
+
+
+def heading(metric: str) -> str:
+    """Shorten the label of a metric to the heading of a column.
+
+    >>> heading("ap3_student_t_grouped"), heading("ap2")
+    ('AP3 t grp', 'AP2')
+    """
+    label = term(metric).label
+    for long, brief in (("rotated Gaussian", "rot"), ("Gaussian", "Gauss"), ("Student-t", "t"), (", grouped", " grp")):
+        label = label.replace(long, brief)
+    return label
 
 
 def scope_name(scope: str) -> str:

@@ -58,3 +58,10 @@ def test_levels_darken_so_that_they_survive_grey_printing():
 def test_methods_keep_their_colours_in_any_company():
     assert method_colours(["zeta", "lowest"])["lowest"] == METHOD_COLOURS["lowest"]
     assert len(set(method_colours(["lowest", "random", "highest", "l1", "l2"]).values())) == 5
+
+
+def test_the_rotated_gaussian_may_be_of_weights_or_of_group_means(records: Any):
+    small = records[records.metric.isin(["ap3_gaussian_rotated", "pd_loss_test"]) & (records.scope == "last")]
+    renamed = small.replace({"metric": {"ap3_gaussian_rotated": "ap3_gaussian_rotated_grouped"}})
+    assert "ap3-gaussian-rotated-pd-loss-test-last" in demo_figures(small)
+    assert "ap3-gaussian-rotated-grouped-pd-loss-test-last" in demo_figures(renamed)

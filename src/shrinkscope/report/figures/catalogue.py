@@ -27,6 +27,9 @@ FAMILIES: dict[str, Family] = {
         "AP3 (Student-t, as in the paper) and performance difference", "AP3 t and PD"
     ),
     "epochs-ap3_gaussian_rotated": Family("AP3 (rotated Gaussian) and performance difference", "AP3 rotated and PD"),
+    "epochs-ap3_gaussian_rotated_grouped": Family(
+        "AP3 (rotated Gaussian on group means) and performance difference", "AP3 rotated and PD"
+    ),
     "contrast": Family("AP2 against AP3", "AP2 against AP3"),
     "layers": Family("Damage by layer", "Layers"),
     "comparison": Family("Damage by layer", "Layers"),
@@ -35,8 +38,10 @@ _EPOCHS = {
     "ap2": ("pd_loss_test", "pd_accuracy_test", "pd_loss_train", "pd_accuracy_train"),
     "ap3_student_t_grouped": ("pd_loss_test", "pd_accuracy_test"),
     "ap3_gaussian_rotated": ("pd_loss_test", "pd_accuracy_test"),
+    "ap3_gaussian_rotated_grouped": ("pd_loss_test", "pd_accuracy_test"),
 }
-_SCATTER_APS = ("ap2", "ap3_student_t_grouped", "ap3_gaussian_rotated")
+_SCATTER_APS = ("ap2", "ap3_gaussian", "ap3_student_t_grouped", "ap3_gaussian_rotated", "ap3_gaussian_rotated_grouped")
+_MOST_SCATTERS = 4  # panels side by side that can still be read
 _SCATTER_PDS = ("pd_loss_test", "pd_accuracy_test")
 _CONTRASTS = ("ap3_student_t_grouped", "ap3_student_t")
 _BARS, _MAP = "relative_ap2", "ap3_student_t"
@@ -63,7 +68,7 @@ def demo_figures(records: pd.DataFrame, *, data: str = "") -> dict[str, Picture]
 def _pictures(curves: Curves, data: str) -> Iterator[Picture]:
     network = curves.metrics_of(NETWORK)
     for scope in reversed(curves.scopes):
-        aps = [metric for metric in _SCATTER_APS if metric in network]
+        aps = [metric for metric in _SCATTER_APS if metric in network][:_MOST_SCATTERS]
         for pd_metric in _SCATTER_PDS:
             if aps and pd_metric in network:
                 yield ap_against_pd(curves, aps, pd_metric, scope, data=data)

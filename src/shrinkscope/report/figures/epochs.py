@@ -128,9 +128,11 @@ def _draw(axes: Axes, panel: _Panel, scale: LogScale, last: int) -> None:
     axes.add_collection(PolyCollection(bands, facecolors=colours, alpha=_BAND_ALPHA, linewidths=0), autolim=False)
     styles = [style for _, _, style in drawn]
     axes.add_collection(LineCollection(lines, colors=colours, linestyles=styles, linewidths=1.5), autolim=False)
-    label_ends(
-        axes, [EndLabel(pair.label, line[-1, 1], pair.colour) for (pair, _, _), line in zip(drawn, lines, strict=True)]
-    )
+    ends = [
+        EndLabel(pair.label, line[-1, 1], pair.colour, slanted=style != "-")
+        for (pair, _, style), line in zip(drawn, lines, strict=True)
+    ]
+    label_ends(axes, ends)
 
 
 def _band(curve: Curve, scale: LogScale) -> np.ndarray:
@@ -157,10 +159,10 @@ def _axis_title(solid: str, dashed: str) -> str:
 def _caption(curves: Curves, drawn: Iterator[Curve], solid: str, dashed: str, scope: str, data: str) -> str:
     spread = f"means over {curves.trials} trials, bands reach from the lowest to the highest trial"
     text = (
-        f"Solid: {term(solid).label} of the whole network ({term(solid).unit}); dashed: {term(dashed).label} "
-        f"({term(dashed).unit}); both on one logarithmic axis, over the epochs of fine-tuning, {scope_name(scope)} "
-        f"pruned. Lines are {spread if curves.trials > 1 else 'those of the one trial'}; an exact zero is drawn at the "
-        "mark 0."
+        f"Solid: {term(solid).label} of the whole network ({term(solid).unit}); dashed, with slanted labels: "
+        f"{term(dashed).label} ({term(dashed).unit}). Both on one logarithmic axis, over the epochs of fine-tuning, "
+        f"{scope_name(scope)} pruned. Lines are {spread if curves.trials > 1 else 'those of the one trial'}; an exact "
+        "zero is drawn at the mark 0."
     )
     gaps = sum(int((curves.trials - curve.measured).sum()) for curve in drawn)
     if gaps:

@@ -19,11 +19,13 @@ class EndLabel:
         text: What it says.
         y: Height of the line's end, in data coordinates.
         colour: Colour of the line.
+        slanted: Whether it is slanted, to tell the dashed lines of a panel from the solid ones.
     """
 
     text: str
     y: float
     colour: str
+    slanted: bool = False
 
 
 def spread(positions: Sequence[float] | np.ndarray, gap: float, lower: float, upper: float) -> np.ndarray:
@@ -83,6 +85,7 @@ def label_ends(axes: Axes, labels: Sequence[EndLabel], *, size: float = 7.5, spa
             label.text,
             color=label.colour,
             size=size,
+            style="italic" if label.slanted else "normal",
             va="center_baseline",
             transform=axes.transAxes,
         )

@@ -1,14 +1,13 @@
 """AP against PD, one point a configuration, with Kendall's τ: does the one order networks as the other does?"""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from scipy.stats import kendalltau
 
+from shrinkscope.analysis.concordance import Concordance, concordance
 from shrinkscope.report.curves import Curves
 from shrinkscope.report.figures.axis import LogScale
 from shrinkscope.report.figures.layout import WIDTH, Grid
@@ -17,6 +16,7 @@ from shrinkscope.report.figures.style import MUTED, method_colours, method_marke
 from shrinkscope.report.format import counted
 from shrinkscope.report.vocabulary import level_name, scope_name, term
 
+_RESAMPLES = 2000
 _SMALLEST, _LARGEST = 4.0, 9.0  # diameter of the markers in points, from the lowest level to the highest
 
 
@@ -41,18 +41,18 @@ def ap_against_pd(curves: Curves, aps: Sequence[str], pd: str, scope: str, *, da
         data: What network and data the records are of, for the caption.
 
     Returns:
-        The picture; τ is the mean over trials of τ-b over the configurations (methods × levels) of one trial.
+        The picture; τ is τ-b over the configurations (methods × levels), compared within a trial, with a 95 % interval.
     """
     epochs = sorted({0, curves.last_epoch})
-    grid = Grid(rows=len(epochs), right=0.25, top=1.20, row_gap=1.06)
+    grid = Grid(rows=len(epochs), right=0.25, top=1.20, bottom=0.66, row_gap=1.22, panel_gap=0.52)
     figure = grid.figure()
     for index, epoch in enumerate(epochs):
         row = grid.row(figure, index, len(aps))
         for ap, axes in zip(aps, row, strict=True):
             clouds = [_cloud(curves, ap, pd, scope, method, epoch) for method in curves.methods]
             _draw(axes, curves, clouds)
-            axes.set_title(tau_in_words(taus(clouds)), weight="normal")
-            axes.set_xlabel(f"{term(ap).label} ({term(ap).unit})")
+            axes.set_title(in_words(agreement(clouds)), weight="normal")
+            axes.set_xlabel(f"{term(ap).label} ({term(ap).unit})".replace(", ", ",\n"))
         row[0].set_ylabel(f"{term(pd).label} ({term(pd).unit})")
         stage = "Just pruned" if epoch == 0 else f"After {epoch} epochs of fine-tuning"
         figure.text(grid.left / WIDTH, row[0].get_position().y1 + 0.30 / grid.height, stage, size=9.5, weight="bold")
@@ -69,35 +69,28 @@ def ap_against_pd(curves: Curves, aps: Sequence[str], pd: str, scope: str, *, da
     )
 
 
-def taus(clouds: Sequence[_Cloud]) -> np.ndarray:
-    """Kendall's τ-b over the configurations of each trial; NaN where all values of one side are equal."""
-    ap = np.concatenate([cloud.ap for cloud in clouds])
-    pd = np.concatenate([cloud.pd for cloud in clouds])
-    return np.array([_tau(ap[:, trial], pd[:, trial]) for trial in range(ap.shape[1])])
+def agreement(clouds: Sequence[_Cloud]) -> Concordance:
+    """Kendall's τ-b over configurations, pairs within a trial only, with a bootstrap interval over the networks."""
+    # Trial by trial and by name, the order in which the conclusions of a study resample: the same networks, the same τ.
+    by_name = sorted(clouds, key=lambda cloud: cloud.method)
+    ap = np.concatenate([cloud.ap for cloud in by_name]).T
+    pd = np.concatenate([cloud.pd for cloud in by_name]).T
+    trials = np.repeat(np.arange(len(ap)), ap.shape[1])
+    return concordance(ap.ravel(), pd.ravel(), strata=trials, resamples=_RESAMPLES)
 
 
-def tau_in_words(by_trial: np.ndarray) -> str:
-    """Write τ of the trials as their mean and range.
-
-    >>> tau_in_words(np.array([0.5, 0.75])), tau_in_words(np.array([0.5])), tau_in_words(np.array([np.nan]))
-    ('τ = 0.62 (0.50 to 0.75)', 'τ = 0.50', 'τ undefined')
-    """
-    defined = by_trial[np.isfinite(by_trial)]
-    if not defined.size:
-        return "τ undefined"
-    mean = f"τ = {_signed(defined.mean())}"
-    return mean if defined.size == 1 else f"{mean} ({_signed(defined.min())} to {_signed(defined.max())})"
+def in_words(found: Concordance) -> str:
+    """Write τ with its interval, as far as it has one."""
+    if found.tau is None:
+        return "τ n/a"
+    tau = f"τ = {_signed(found.tau)}"
+    if found.lower is None or found.upper is None:
+        return tau
+    return f"{tau} [{_signed(found.lower)}, {_signed(found.upper)}]"
 
 
 def _signed(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
-
-
-def _tau(ap: np.ndarray, pd: np.ndarray) -> float:
-    measured = np.isfinite(ap) & np.isfinite(pd)
-    if np.unique(ap[measured]).size < 2 or np.unique(pd[measured]).size < 2:
-        return math.nan
-    return float(np.asarray(kendalltau(ap[measured], pd[measured]))[0])
+    return f"{value:+.2f}".replace("-", "−")
 
 
 def _cloud(curves: Curves, ap: str, pd: str, scope: str, method: str, epoch: int) -> _Cloud:
@@ -153,9 +146,8 @@ def _caption(curves: Curves, pd: str, scope: str, data: str) -> str:
     text = (
         f"Each point is one pruned network of one trial ({counted(curves.trials, 'trial')}): its AP to the right, its "
         f"{term(pd).label} upwards, both logarithmic; {scope_name(scope)} pruned. Larger markers: more weights "
-        "removed; the line follows one method through its levels. Kendall's τ compares the order of the "
-        f"{len(curves.methods) * len(curves.levels)} configurations by AP with their order by PD: the mean over trials "
-        "and, in brackets, the lowest and the highest trial. If AP explained PD, points would rise from left to right "
-        "and τ be near 1."
+        "removed; the line follows one method through its levels. Kendall's τ compares the order of a trial's networks "
+        "by AP with their order by PD; in brackets its 95 % bootstrap interval over the networks. If AP explained PD, "
+        "points would rise from left to right and τ be near 1; n/a: a value is missing, or all are equal."
     )
     return f"{text} Data: {data}." if data else text
