@@ -6,7 +6,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from shrinkscope.divergence.covariance import PowerLaw, RandomEigenvectors, Rotated, Spectrum
+from shrinkscope.divergence.covariance import Orthogonal, PowerLaw, Rotated, Spectrum, random_orthogonal
 from shrinkscope.errors import LatentError
 from shrinkscope.latent.base import groups_of, require_elements
 from shrinkscope.latent.projection import FullDimension, Projection
@@ -18,17 +18,18 @@ from shrinkscope.weights import PairSummary
 class RotatedGaussian(
     msgspec.Struct, frozen=True, kw_only=True, tag="rotated_gaussian", tag_field="kind", forbid_unknown_fields=True
 ):
-    """N(𝒫ω, βVΛVᵀ): KL = ½ΔᵀΣ⁻¹Δ in nats, with V the eigenvectors of R + Rᵀ.
+    """N(𝒫ω, βVΛVᵀ): KL = ½ΔᵀΣ⁻¹Δ in nats, with V a random rotation.
 
-    V depends on the latent dimension and the seed alone, so that every comparison of a study uses the same one. With
-    equal eigenvalues the rotation changes nothing and the divergence is that of the isotropic Gaussian.
+    V depends on the latent dimension and the seed alone, so that every comparison of a study uses the same one. In few
+    dimensions it is the paper's own, the eigenvectors of R + Rᵀ; from 128 on it is an operator that needs no matrix and
+    whose quadratic form follows the same law as closely as tests resolve (docs/rotated.md). With equal eigenvalues the rotation changes nothing and the divergence is that of the isotropic Gaussian.
 
     Attributes:
         name: Ending of its column.
         spectrum: Λ: equal, uniform or power law.
         scale: β as σ², fixed or the layer's own mean square weight.
         projection: Weights to latent coordinates.
-        seed: Seed of R.
+        seed: Seed that V is drawn from.
 
     Source: paper, Section 2 (after Definition 2.2) and Eq. (3).
     """
@@ -58,7 +59,6 @@ class RotatedGaussian(
 
         Raises:
             LatentError: If the layer is empty or has no weight scale.
-            DivergenceError: If the latent dimension is too large for a dense V.
         """
         require_elements(summary)
         variance = self.scale.variance(summary.moments)
@@ -71,6 +71,6 @@ class RotatedGaussian(
         return summary.delta() if groups is None else summary.groups[groups].mean_delta
 
 
-@lru_cache(maxsize=4)  # layers of one size, and all epochs of a study, share V; its eigenvectors cost O(dim³)
-def _rotation(dim: int, seed: int) -> RandomEigenvectors:
-    return RandomEigenvectors(dim, torch.Generator().manual_seed(seed))
+@lru_cache(maxsize=4)  # layers of one size, and all epochs of a study, share V
+def _rotation(dim: int, seed: int) -> Orthogonal:
+    return random_orthogonal(dim, torch.Generator().manual_seed(seed))
