@@ -22,7 +22,8 @@ class RotatedGaussian(
 
     V depends on the latent dimension and the seed alone, so that every comparison of a study uses the same one. In few
     dimensions it is the paper's own, the eigenvectors of R + Rᵀ; from 128 on it is an operator that needs no matrix and
-    whose quadratic form follows the same law as closely as tests resolve (docs/rotated.md). With equal eigenvalues the rotation changes nothing and the divergence is that of the isotropic Gaussian.
+    whose quadratic form follows the same law as closely as tests resolve (docs/rotated.md). With equal eigenvalues the
+    rotation changes nothing, and the divergence is that of the isotropic Gaussian.
 
     Attributes:
         name: Ending of its column.
