@@ -5,6 +5,7 @@ from shrinkscope.latent.gaussian import Gaussian
 from shrinkscope.latent.named import DEFAULT, NAMED, resolve_latents
 from shrinkscope.latent.projection import FullDimension, GroupMeans, Projection
 from shrinkscope.latent.rotated import RotatedGaussian
+from shrinkscope.latent.sampled import SampledStudentT
 from shrinkscope.latent.scale import FixedScale, Scale, WeightScale
 from shrinkscope.latent.student_t import StudentT
 from shrinkscope.latent.uniform import Uniform
@@ -19,6 +20,7 @@ __all__ = [
     "Latent",
     "Projection",
     "RotatedGaussian",
+    "SampledStudentT",
     "Scale",
     "StudentT",
     "Uniform",

@@ -7,6 +7,7 @@ from shrinkscope.latent.base import Latent
 from shrinkscope.latent.gaussian import Gaussian
 from shrinkscope.latent.projection import GroupMeans
 from shrinkscope.latent.rotated import RotatedGaussian
+from shrinkscope.latent.sampled import SampledStudentT
 from shrinkscope.latent.scale import FixedScale
 from shrinkscope.latent.student_t import StudentT
 from shrinkscope.latent.uniform import Uniform
@@ -20,10 +21,12 @@ NAMED: dict[str, Latent] = {
         RotatedGaussian(name="gaussian_rotated_grouped", projection=GroupMeans(groups=100)),
         StudentT(),
         StudentT(name="student_t_grouped", df=4.0, scale=FixedScale(sigma=1.0), projection=GroupMeans(groups=100)),
+        SampledStudentT(),
         Uniform(),
     )
 }
-"""Name → latent; ``student_t_grouped`` has the paper's settings (ν = 4, identity scale, 100 group means)."""
+"""Name → latent; ``student_t_grouped`` has the paper's settings (ν = 4, identity scale, 100 group means), and
+``student_t_sampled`` estimates the same value as the paper does, from 600,000 samples."""
 
 DEFAULT = ("gaussian", "student_t")
 
