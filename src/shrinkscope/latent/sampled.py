@@ -21,10 +21,10 @@ class SampledStudentT(
     """t_ν(𝒫ω, σ²I) as the paper has it: KL estimated from samples of all latent coordinates, in nats.
 
     It is there to reproduce the published figures and to show their noise; `StudentT` with the same settings is the
-    exact value, some ten thousand times faster. Samples are drawn from the generator of ``seed`` anew for each layer, so
-    that all layers and methods with the same number of latent coordinates see the same draws (common random numbers):
-    much of the noise cancels in differences of methods, and none of it in sums over layers, whose standard errors add.
-    It costs samples × repeats × coordinates normal numbers a layer, so that it is meant for group means.
+    exact value, some ten thousand times faster. Samples are drawn from the generator of ``seed`` anew for each layer,
+    so that all layers and methods with as many latent coordinates see the same draws (common random numbers): much of
+    the noise cancels in differences of methods, and none of it in sums over layers, whose standard errors add up. It
+    costs samples × repeats × coordinates normal numbers a layer, so that it is meant for group means.
 
     Attributes:
         name: Ending of its column.
