@@ -2,6 +2,7 @@ import io
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -73,8 +74,6 @@ def test_a_comparison_says_what_was_left_out(comparison: Comparison):
 
 
 def test_a_long_list_of_what_was_left_out_is_cut(comparison: Comparison):
-    from msgspec.structs import replace
-
     many = comparison.unpaired[:1] * 40
     to = console(100)
     print_comparison(replace(comparison, unpaired=many), to)
@@ -98,8 +97,23 @@ def test_an_explanation_begins_with_performance(explanation: Explanation):
 
 
 def test_an_explanation_without_data_is_a_comparison(explanation: Explanation):
-    from msgspec.structs import replace
-
     to = console(110)
     print_explanation(replace(explanation, performance={}), to)
     assert "Performance" not in printed(to)
+
+
+def test_columns_without_room_are_named(records: Any, comparison: Comparison):
+    narrow, wide = console(80), console(200)
+    print_demo(records, console=narrow)
+    assert "No room here for: AP3 t pruned, AP3 Gauss pruned" in printed(narrow)
+    print_comparison(comparison, narrow)
+    assert "No room here for: shape" in printed(narrow)
+    small = [row for row in comparison.rows if row.layer.startswith("block")]
+    print_comparison(replace(comparison, rows=tuple(small)), wide)
+    assert "No room" not in printed(wide)
+
+
+def test_the_names_of_files_are_not_commands_of_the_terminal(comparison: Comparison):
+    to = console(100)
+    print_comparison(replace(comparison, settings=replace(comparison.settings, dense="a\x1b[2J.npz")), to)
+    assert "a\\x1b[2J.npz → " in printed(to)

@@ -123,6 +123,13 @@ def fit(sheets: Sequence[Sheet], width: int) -> list[Sheet]:
     return [only(sheet, kept) for sheet in sheets]
 
 
+def left_out(whole: Sheet, fitted: Sheet) -> list[str]:
+    """Name the columns of a table that did not fit."""
+    kept = {(column.title, column.stage) for column in fitted.columns}
+    missing = [column for column in whole.columns if (column.title, column.stage) not in kept]
+    return [f"{column.title} {column.stage}".strip() for column in missing]
+
+
 def only(sheet: Sheet, kept: list[int]) -> Sheet:
     """Keep the columns of these indices."""
     return msgspec.structs.replace(

@@ -12,8 +12,8 @@ from rich.text import Text
 from shrinkscope.analysis import Comparison, Explanation
 from shrinkscope.report.compared import layer_sheet, not_compared, obstacles, performance_sheet, verdict
 from shrinkscope.report.curves import Curves
-from shrinkscope.report.format import shorten
-from shrinkscope.report.sheet import Column, Sheet, fit, legend, words
+from shrinkscope.report.format import printable, shorten
+from shrinkscope.report.sheet import Column, Sheet, fit, left_out, legend, words
 from shrinkscope.report.summary import PRUNED, TUNED, dense_in_words, summary_sheets
 
 _WIDEST = 120
@@ -42,10 +42,11 @@ def print_demo(
     console = console or Console(highlight=False)
     curves = Curves(records)
     width = min(console.width, _WIDEST)
-    sheets = fit(summary_sheets(curves), width)
+    whole = summary_sheets(curves)
+    sheets = fit(whole, width)
     for sheet in sheets:
         console.print(rich_table(sheet), soft_wrap=False)
-    _paragraphs(console, [dense_in_words(curves), _how_to_read(curves)], width)
+    _paragraphs(console, [dense_in_words(curves), _how_to_read(curves), _no_room(whole[0], sheets[0])], width)
     console.print(_legend(sheets[0].columns, width))
     console.print()
     if conclusions:
@@ -73,13 +74,13 @@ def print_comparison(
     console = console or Console(highlight=False)
     width = min(console.width, _WIDEST)
     sheet = layer_sheet(comparison, sort=sort, top=top)
-    _paragraphs(
-        console, [f"{comparison.settings.dense} → {comparison.settings.compressed}", verdict(comparison)], width
-    )
+    _paragraphs(console, [_what(comparison), verdict(comparison)], width)
     if sheet.rows:
         (fitted,) = fit([_with_short_names(sheet, width // 2)], width)
         console.print(rich_table(fitted))
         console.print(_legend(fitted.columns, width))
+        console.print()
+        _paragraphs(console, [_no_room(sheet, fitted)], width)
     _bullets(console, "Not compared, or only in part", not_compared(comparison), width)
 
 
@@ -142,6 +143,15 @@ def _heading(column: Column, below: Iterable[str]) -> Text:
     return lines
 
 
+def _what(comparison: Comparison) -> str:
+    return f"{printable(comparison.settings.dense)} → {printable(comparison.settings.compressed)}"
+
+
+def _no_room(whole: Sheet, fitted: Sheet) -> str:
+    missing = left_out(whole, fitted)
+    return f"No room here for: {', '.join(missing)}; use a wider terminal or a file." if missing else ""
+
+
 def _with_short_names(sheet: Sheet, longest: int) -> Sheet:
     rows = tuple((words(shorten(row[0].text, longest)), *row[1:]) for row in sheet.rows)
     return msgspec.structs.replace(sheet, rows=rows)
@@ -184,6 +194,8 @@ def _legend(columns: Sequence[Column], width: int) -> Table:
 
 
 def _paragraphs(console: Console, texts: Iterable[str], width: int) -> None:
-    for text in filter(None, texts):
+    written = [text for text in texts if text]
+    for text in written:
         console.print(Text(text), width=width)
-    console.print()
+    if written:
+        console.print()

@@ -36,6 +36,9 @@ METRICS: dict[str, Term] = {
         "exact",
         "KL divergence between N(ω, σ²I) and N(ω̃, σ²I); σ is the root mean square weight of each layer.",
     ),
+    "ap3_gaussian_fixed": Term(
+        "AP3 Gaussian σ=1", "nats", "exact", "KL divergence between N(ω, σ²I) and N(ω̃, σ²I) with σ = 1: half of AP2."
+    ),
     "ap3_gaussian_rotated": Term(
         "AP3 rotated Gaussian",
         "nats",
@@ -125,10 +128,10 @@ GLOSSARY: dict[str, str] = {
 def term(metric: str) -> Term:
     """Look up how a metric is presented; one that is not known keeps its own name and claims no unit.
 
-    >>> term("ap2").label, term("my_metric").label
-    ('AP2', 'my metric')
+    >>> term("ap2").label, term("ap3_cauchy").label
+    ('AP2', 'AP3 cauchy')
     """
-    return METRICS.get(metric) or Term(metric.replace("_", " "), "", "estimate", "")
+    return METRICS.get(metric) or Term(metric.replace("ap3_", "AP3 ").replace("_", " "), "", "estimate", "")
 
 
 def heading(metric: str) -> str:
