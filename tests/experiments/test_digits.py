@@ -1,5 +1,8 @@
 """The digits and their network."""
 
+import gzip
+from pathlib import Path
+
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -28,8 +31,9 @@ def test_each_class_has_its_share_of_the_held_out_digits():
     split = load_digits_split(Digits(test_size=500))
     every = torch.bincount(torch.cat([split.y_train, split.y_test]), minlength=10)
     held_out = torch.bincount(split.y_test, minlength=10)
-    # Shares are whole numbers, so one digit more or less than proportional.
-    assert ((held_out - every * 500 / 1797).abs() <= 1).all()
+    # Shares are rounded to whole digits.
+    assert ((held_out - every * 500 / 1797).abs() < 1).all()
+    assert held_out.sum() == 500
 
 
 def test_standardised_by_the_training_pixels_alone():
@@ -45,9 +49,11 @@ def test_the_split_depends_on_its_seed_and_on_no_global_one():
     torch.manual_seed(1)
     first = load_digits_split()
     torch.manual_seed(2)
+    state = torch.get_rng_state()
     again, other = load_digits_split(), load_digits_split(Digits(seed=1))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert rows(first.x_test) != rows(other.x_test)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_the_network_has_readable_names_and_batch_norm():
@@ -73,3 +79,25 @@ def test_a_split_without_some_class_is_refused(size):
 def test_a_seed_that_the_split_cannot_take_is_refused(seed):
     with pytest.raises(DataError, match=rf"seed = {seed}; expected 0 to 2\^32 - 1"):
         Digits(seed=seed)
+
+
+class _Elsewhere:
+    """An installation of scikit-learn whose files are in another place."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+
+    def locate_file(self, name: str) -> Path:
+        return self._place / Path(name).name
+
+
+def test_digits_that_are_missing_damaged_or_others_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("shrinkscope.experiments.digits.distribution", lambda _: _Elsewhere(tmp_path))
+    with pytest.raises(DataError, match=r"cannot read the digits in .*No such file.*reinstall scikit-learn"):
+        load_digits_split()
+    (tmp_path / "digits.csv.gz").write_bytes(b"not gzip")
+    with pytest.raises(DataError, match="cannot read the digits in .*Not a gzipped file"):
+        load_digits_split()
+    (tmp_path / "digits.csv.gz").write_bytes(gzip.compress(b"1,2,3\n4,5,6\n"))
+    with pytest.raises(DataError, match=r"holds a table of shape \(2, 3\); expected \(1797, 65\)"):
+        load_digits_split()

@@ -123,6 +123,25 @@ def test_training_everything_moves_statistics_too():
     assert moved == set(before)
 
 
+def test_what_needs_no_gradient_or_has_none_stays():
+    chain = network()
+    chain[0].bias.requires_grad_(False)
+    model = _WithUnused(chain, nn.Linear(2, 2))
+    before = state(model)
+    train(model, data(), SETTINGS, generator())
+    unmoved = {name for name, tensor in model.state_dict().items() if torch.equal(tensor, before[name])}
+    assert unmoved == {"chain.0.bias", "unused.weight", "unused.bias"}
+
+
+class _WithUnused(nn.Module):
+    def __init__(self, chain: nn.Module, unused: nn.Module) -> None:
+        super().__init__()
+        self.chain, self.unused = chain, unused
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.chain(inputs)
+
+
 def test_epochs_are_announced_and_evaluation_in_between_changes_nothing():
     def evaluate(epoch: int) -> None:
         epochs.append(epoch)

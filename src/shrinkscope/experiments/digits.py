@@ -1,8 +1,12 @@
 """The 1,797 handwritten digits that scikit-learn installs, and the small network that learns them."""
 
+import gzip
+from importlib.metadata import distribution
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +15,7 @@ from shrinkscope.errors import DataError
 _DIGITS = 1797
 _CLASSES = 10
 _LARGEST_PIXEL = 16.0
+_FILE = "sklearn/datasets/data/digits.csv.gz"
 
 Samples = tuple[Tensor, Tensor]
 
@@ -63,23 +68,49 @@ def load_digits_split(settings: Digits | None = None) -> Split:
 
     Returns:
         The split; pixels are divided by 16 and standardised with the mean and deviation of the training pixels, so
-        that nothing of the held-out digits enters training.
-    """
-    # Imported here: scikit-learn takes half a second, and a network can be built without it.
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
+        that nothing of the held-out digits enters training. The order is that of scikit-learn's table.
 
+    Raises:
+        DataError: If the installed digits cannot be read.
+    """
     settings = settings or Digits()
-    digits = load_digits()
-    images, classes = digits["images"], digits["target"]  # type: ignore[index]  # a Bunch, typed as a tuple
-    pixels = torch.from_numpy(images / _LARGEST_PIXEL).to(torch.float32).unsqueeze(1)
-    labels = torch.from_numpy(classes).to(torch.int64)
-    train, test = train_test_split(
-        range(len(labels)), test_size=settings.test_size, random_state=settings.seed, stratify=classes
-    )
-    mean, deviation = pixels[train].mean(), pixels[train].std()
+    table = torch.from_numpy(_installed_table())
+    pixels = (table[:, :-1] / _LARGEST_PIXEL).to(torch.float32).reshape(-1, 1, 8, 8)
+    labels = table[:, -1].to(torch.int64)
+    held_out = _stratified(labels, settings)
+    mean, deviation = pixels[~held_out].mean(), pixels[~held_out].std()
     inputs = (pixels - mean) / deviation
-    return Split(inputs[train], labels[train], inputs[test], labels[test])
+    return Split(inputs[~held_out], labels[~held_out], inputs[held_out], labels[held_out])
+
+
+def _installed_table() -> np.ndarray:
+    """The digits as scikit-learn installs them: a row each, 64 pixels from 0 to 16 and the class."""
+    # Read as a file: importing scikit-learn takes as long as importing torch, in every worker process.
+    path = Path(str(distribution("scikit-learn").locate_file(_FILE)))
+    try:
+        with gzip.open(path, "rt", encoding="ascii") as file:
+            table = np.loadtxt(file, delimiter=",")
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read the digits in {path}: {error}; reinstall scikit-learn") from error
+    if table.shape != (_DIGITS, 8 * 8 + 1):
+        raise DataError(f"{path} holds a table of shape {table.shape}; expected (1797, 65), 8 × 8 pixels and a class")
+    return table
+
+
+def _stratified(labels: Tensor, settings: Digits) -> Tensor:
+    """Which digits are held out: the same share of each class, to the nearest digit, drawn at random."""
+    counts = torch.bincount(labels)
+    shares = counts.to(torch.float64) * settings.test_size / len(labels)
+    sizes = shares.floor().to(torch.int64)
+    # What rounding down leaves over goes to the classes that lost most by it.
+    left = settings.test_size - int(sizes.sum())
+    sizes[torch.argsort(shares - sizes, descending=True, stable=True)[:left]] += 1
+    generator = torch.Generator().manual_seed(settings.seed)
+    held_out = torch.zeros(len(labels), dtype=torch.bool)
+    for label, size in enumerate(sizes.tolist()):
+        members = (labels == label).nonzero()[:, 0]
+        held_out[members[torch.randperm(len(members), generator=generator)[:size]]] = True
+    return held_out
 
 
 class DigitsNet(nn.Module):

@@ -1,0 +1,149 @@
+"""The records of one epoch: how far the weights have moved, and what that did to performance."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from torch import nn
+
+from shrinkscope.analysis import LayerRecord, Total, compare
+from shrinkscope.experiments.config import LatentChoice
+from shrinkscope.experiments.digits import Split
+from shrinkscope.experiments.records import NETWORK, Record
+from shrinkscope.latent import resolve_latents
+from shrinkscope.performance import Evaluation, difference_between, evaluate
+from shrinkscope.quantity import Quantity
+from shrinkscope.weights import COMPRESSIBLE, ROLES, LayerSelection, Weights, open_weights
+
+# Larger batches do not run faster on a CPU core: their activations leave its cache.
+_BATCH = 256
+_LAYERS = LayerSelection(roles=tuple(role for role in ROLES if role in COMPRESSIBLE))
+
+
+class Reference(msgspec.Struct, frozen=True, eq=False):
+    """A dense network as the others of its trial are compared with it.
+
+    Attributes:
+        weights: Its weights.
+        performance: Its evaluation on each part of the data, ``train`` and ``test``.
+    """
+
+    weights: Weights
+    performance: dict[str, Evaluation]
+
+    @classmethod
+    def of(cls, model: nn.Module, data: Split) -> "Reference":
+        """Measure a dense network.
+
+        Args:
+            model: The network.
+            data: The data.
+
+        Returns:
+            The reference.
+        """
+        return cls(open_weights(model), _evaluations(model, data))
+
+
+def dense_records(reference: Reference) -> list[Record]:
+    """Loss in nats and accuracy as a fraction of the dense network, on training and held-out data.
+
+    Args:
+        reference: The dense network.
+
+    Returns:
+        Estimates with standard errors, at epoch 0.
+    """
+    return [record for part, found in reference.performance.items() for record in _performance(0, part, found)]
+
+
+def epoch_records(
+    reference: Reference, model: nn.Module, data: Split, latents: Sequence[LatentChoice], epoch: int
+) -> list[Record]:
+    """Everything that a study records of a compressed network at one epoch.
+
+    Args:
+        reference: The dense network of its trial.
+        model: The compressed network, plain or with its mask held.
+        data: The data.
+        latents: Latent distributions of the AP3s.
+        epoch: Epoch of fine-tuning, 0 before it.
+
+    Returns:
+        AP2 in squared weight units, relative AP2, AP3s in nats and sparsity of each convolution and linear layer and
+        of all of them together (exact); loss, accuracy and their absolute differences from the dense network, PD, with
+        standard errors, the latter paired by sample (estimates).
+    """
+    compared = compare(reference.weights, model, latents=latents, layers=_LAYERS)
+    columns = [latent.column for latent in resolve_latents(latents)]
+    records = [record for row in compared.rows for record in _weights(epoch, row.layer, row, row.reason, columns)]
+    missing = {record.metric for record in records if record.value is None}
+    for record in _weights(epoch, NETWORK, compared.total, _reasons(compared.rows), columns):
+        # A total that leaves a layer out would look like a small one.
+        records.append(_unmeasured(record, _reasons(compared.rows)) if record.metric in missing else record)
+    for part, found in _evaluations(model, data).items():
+        records += _performance(epoch, part, found)
+        records += _differences(epoch, part, reference.performance[part], found)
+    return records
+
+
+def _evaluations(model: nn.Module, data: Split) -> dict[str, Evaluation]:
+    return {
+        "train": evaluate(model, data.train, batch_size=_BATCH),
+        "test": evaluate(model, data.test, batch_size=_BATCH),
+    }
+
+
+def _weights(
+    epoch: int, layer: str, row: LayerRecord | Total, reason: str | None, columns: Sequence[str]
+) -> Iterator[Record]:
+    yield _record(epoch, layer, "ap2", _exact(row.ap2, "squared weight"), reason)
+    yield _record(epoch, layer, "relative_ap2", _exact(row.relative_ap2, "fraction of ‖ω‖²"), reason)
+    for column in columns:
+        yield _record(epoch, layer, column, row.divergences.get(column, _exact(None, "nats")), reason)
+    yield _record(epoch, layer, "sparsity", _exact(row.sparsity, "fraction"), reason)
+
+
+def _performance(epoch: int, part: str, found: Evaluation) -> Iterator[Record]:
+    for metric, value in found.values.items():
+        estimate = Quantity(
+            value=value, unit=found.unit(metric), status="estimate", standard_error=found.standard_error(metric)
+        )
+        yield _record(epoch, NETWORK, f"{metric}_{part}", estimate, f"{found.non_finite} outputs are not finite")
+
+
+def _differences(epoch: int, part: str, dense: Evaluation, compressed: Evaluation) -> Iterator[Record]:
+    # No resamples: the standard error of a mean of paired differences is known without.
+    for metric, found in difference_between(dense, compressed, resamples=0).items():
+        estimate = Quantity(
+            value=math.nan if found.absolute is None else found.absolute,
+            unit=found.unit,
+            status=found.status,
+            standard_error=found.standard_error,
+        )
+        yield _record(epoch, NETWORK, f"pd_{metric}_{part}", estimate, found.reason)
+
+
+def _exact(value: float | None, unit: str) -> Quantity:
+    return Quantity(value=math.nan if value is None else value, unit=unit)
+
+
+def _record(epoch: int, layer: str, metric: str, found: Quantity, reason: str | None) -> Record:
+    record = Record(
+        epoch=epoch,
+        layer=layer,
+        metric=metric,
+        value=found.value,
+        unit=found.unit,
+        status=found.status,
+        standard_error=found.standard_error,
+    )
+    return record if math.isfinite(found.value) else _unmeasured(record, reason)
+
+
+def _unmeasured(record: Record, reason: str | None) -> Record:
+    return msgspec.structs.replace(record, value=None, standard_error=None, reason=reason or "undefined here")
+
+
+def _reasons(rows: Sequence[LayerRecord]) -> str | None:
+    return "; ".join(f"{row.layer}: {row.reason}" for row in rows if row.reason) or None
