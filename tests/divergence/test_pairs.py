@@ -35,8 +35,14 @@ def test_the_first_argument_decides_ties():
     assert answer(Special(), Special()) == "special and base"
 
 
+def test_all_pairs_of_bases_are_found_in_order():
+    answers = [function() for function in table().matches(Special(), Special())]
+    assert answers == ["special and base", "base and special", "base and base"]
+
+
 def test_an_unknown_pair_has_no_function():
     assert table().find(1, Base()) is None
+    assert table().matches(1, Base()) == []
 
 
 def test_the_known_pairs_are_listed():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from references.student_t_general import in_one_dimension, series
+from references.student_t_general import in_one_dimension, radial, series
 from shrinkscope.divergence.radial import radial_kl
 from shrinkscope.errors import DivergenceError
 
@@ -39,6 +39,26 @@ def test_it_agrees_with_the_closed_form(dim, df_p, df_q, mean_excess):
 def test_a_gaussian_on_either_side_agrees_with_direct_integration(df_p, df_q, mean_excess):
     value, _ = radial_kl(1, df_p, df_q, mean_excess)
     assert value == pytest.approx(in_one_dimension(0.0, math.sqrt(1 + mean_excess), df_p, df_q), rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("dim", "df_p", "df_q", "mean_excess"),
+    [
+        (3, 1e6, 1.0001e6, 0.0),
+        (3, 1e9, 2e9, 0.0),
+        (3, 1e5, 1e5, 1e-9),
+        (3, math.inf, 1e4, 1e-3),
+        (2, 3, 4, 1e20),
+        (2, math.inf, 4, 3e17),
+        (2, 30, 5, 1e-12 - 1),
+        (40, 1e3, 1e-2, 0.0),
+    ],
+)
+def test_extreme_parameters_agree_with_fifty_digits(dim, df_p, df_q, mean_excess):
+    value, error = radial_kl(dim, df_p, df_q, mean_excess)
+    expected = radial(dim, df_p, df_q, mean_excess)
+    assert abs(value - expected) <= error + 1e-14 * value  # the error that the function states
+    assert error <= 1e-9 * value
 
 
 def test_the_closed_form_and_the_integral_meet():

@@ -17,7 +17,7 @@ from shrinkscope.divergence.covariance import (
     Rotated,
     Uniform,
 )
-from shrinkscope.divergence.relative import relative_scale
+from shrinkscope.divergence.relative import register, relative_scale
 from shrinkscope.divergence.relative_low_rank import LowRankRelative
 from shrinkscope.divergence.relative_scale import Spectral
 from shrinkscope.errors import DivergenceError
@@ -124,6 +124,39 @@ def test_a_million_dimensions_need_no_matrix():
     relative = relative_scale(Kronecker(left, right), Isotropic(1_000_000, 1.0))
     assert relative.mean_excess == pytest.approx(1.0, rel=1e-12)
     assert relative.centred_remainder() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_pair_of_a_user_is_used_where_it_applies():
+    class Periodic(Diagonal):
+        """Variances that repeat, so that two of equal period have few distinct ratios."""
+
+        def __init__(self, period: torch.Tensor, repeats: int) -> None:
+            super().__init__(period.repeat(repeats))
+            self.period, self.repeats = period, repeats
+
+    @register(Periodic, Periodic)
+    def periodic(p: Periodic, q: Periodic) -> Spectral | None:
+        if p.repeats != q.repeats:
+            return None
+        ratios = p.period / q.period
+
+        def squares(delta: torch.Tensor) -> torch.Tensor:
+            return q.whiten(delta).square().reshape(*delta.shape[:-1], q.repeats, -1).sum(-2)
+
+        return Spectral(ratios - 1, ratios, squares, torch.full_like(ratios, q.repeats))
+
+    rng = generator(8)
+    p, q = (Periodic(between(0.5, 2.0, 6, rng=rng), 1000) for _ in range(2))
+    plain = relative_scale(Diagonal(p.variances), Diagonal(q.variances))
+    got, delta = relative_scale(p, q), normal(2, 6000, rng=rng)
+    assert isinstance(got, Spectral)
+    assert len(got.excess) == 6
+    assert got.remainder() == pytest.approx(plain.remainder(), rel=1e-12)
+    torch.testing.assert_close(got.resolvent(delta)(NODES), plain.resolvent(delta)(NODES), rtol=1e-12, atol=0)
+    # where it does not apply, the next closest pair does: two diagonals, no dense matrix of 6,000 dimensions
+    other = Periodic(between(0.5, 2.0, 12, rng=rng), 500)
+    declined, expected = relative_scale(p, other), relative_scale(Diagonal(p.variances), Diagonal(other.variances))
+    assert declined.remainder() == expected.remainder()
 
 
 def test_other_dimensions_are_refused():

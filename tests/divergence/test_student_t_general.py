@@ -175,6 +175,22 @@ def test_ten_thousand_dimensions_of_low_rank_agree_with_a_rotation_of_diagonal_o
     assert value(basis @ coordinates, p, q, 4, 6) == pytest.approx(expected, rel=1e-11)
 
 
+@pytest.mark.parametrize(("df_p", "df_q"), [(4, 4), (0.5, 3), (INF, 4), (5, INF)])
+@pytest.mark.parametrize("strength", [1e3, 1e6])
+@pytest.mark.parametrize("dim", [3, 300])
+def test_a_strong_direction_of_either_scale_keeps_its_digits(dim, strength, df_p, df_q):
+    direction = torch.linalg.qr(normal(dim, 1, rng=generator(14))).Q
+    strong = LowRankPlusDiagonal(torch.ones(dim, dtype=torch.float64), math.sqrt(strength) * direction)
+    scales = torch.ones(dim, dtype=torch.float64)
+    scales[0] = 1 + strength
+    for p, q, length in ((strong, Isotropic(dim), 2.0), (Isotropic(dim), strong, 2.0 * math.sqrt(1 + strength))):
+        turned = [Diagonal(scales) if c is strong else c for c in (p, q)]
+        expected = value(unit(dim, length), turned[0], turned[1], df_p, df_q)
+        # stated for low-rank parts: ε√κ, times a small constant
+        tolerance = 50 * 1.1e-16 * math.sqrt(strength)
+        assert value(length * direction[:, 0], p, q, df_p, df_q) == pytest.approx(expected, rel=tolerance)
+
+
 @settings(max_examples=40)
 @given(seeds, tails, tails)
 def test_it_is_never_negative_and_zero_only_for_equal_distributions(seed, df_p, df_q):

@@ -99,3 +99,26 @@ def _log_density(square: np.ndarray, df: float, dim: int) -> np.ndarray:
         return -square / 2 - dim / 2 * math.log(2 * math.pi)
     constant = gammaln((df + dim) / 2) - gammaln(df / 2) - dim / 2 * math.log(df * math.pi)
     return constant - (df + dim) / 2 * np.log1p(square / df)
+
+
+def radial(dim: int, df_p: float, df_q: float, mean_excess: float) -> float:
+    """KL(t(0, λ̄I) ‖ t(0, I)), λ̄ = 1 + mean_excess, as ∫ p log(p/q) over t = log(r²/dim) with 50 digits."""
+    with mpmath.workdps(50):
+        scale, half = 1 + mpmath.mpf(mean_excess), mpmath.mpf(dim) / 2
+
+        def log_density(square: Any, df: float) -> Any:
+            if math.isinf(df):
+                return -square / 2 - half * mpmath.log(2 * mpmath.pi)
+            return _log_constant(mpmath.mpf(df), dim) - (mpmath.mpf(df) + dim) / 2 * mpmath.log1p(square / df)
+
+        def integrand(t: Any) -> Any:
+            square = dim * mpmath.exp(t)
+            log_p, log_q = log_density(square, df_p), log_density(square * scale, df_q) + half * mpmath.log(scale)
+            surface = half * mpmath.log(mpmath.pi) - mpmath.loggamma(half) + half * mpmath.log(square)
+            return mpmath.exp(log_p + surface) * (log_p - log_q)
+
+        heavy = df_p if math.isfinite(df_q) else df_p - 2
+        step = mpmath.mpf(min(0.1, math.sqrt(2 / dim + 2 / df_p) / 8))
+        low, high = -200 / dim - 6, 6 if math.isinf(df_p) else min(200 / heavy, 40) + 6
+        nodes = math.ceil((high - low) / step)
+        return float(step * mpmath.fsum(integrand(low + k * step) for k in range(nodes)))

@@ -7,7 +7,7 @@ Function = Callable[..., Any]
 
 
 class PairTable:
-    """Functions registered under pairs of types; the most specific pair of base classes answers.
+    """Functions registered under pairs of types; the most specific pair of base classes comes first.
 
     Example:
         >>> table = PairTable()
@@ -30,21 +30,23 @@ class PairTable:
 
         return file
 
-    def find(self, first: object, second: object) -> Function | None:
-        """The function of the closest registered pair of base classes, or None.
+    def matches(self, first: object, second: object) -> list[Function]:
+        """The functions of all registered pairs of base classes, the closest first.
 
         Closest: the smallest sum of the two distances along the method resolution orders; the first argument decides
         ties.
         """
-        candidates = [
+        found = [
             (i + j, i, pair)
             for i, base_of_first in enumerate(type(first).__mro__)
             for j, base_of_second in enumerate(type(second).__mro__)
             if (pair := (base_of_first, base_of_second)) in self._functions
         ]
-        if not candidates:
-            return None
-        return self._functions[min(candidates, key=lambda candidate: candidate[:2])[2]]
+        return [self._functions[pair] for _, _, pair in sorted(found, key=lambda match: match[:2])]
+
+    def find(self, first: object, second: object) -> Function | None:
+        """The function of the closest registered pair of base classes, or None."""
+        return next(iter(self.matches(first, second)), None)
 
     def known(self) -> str:
         """The registered pairs, for error messages: 'int–object, …'."""

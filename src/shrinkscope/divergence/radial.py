@@ -83,20 +83,16 @@ def _log_density(t: Tensor, dim: int, df: float, mean_excess: float) -> Tensor:
         return dim / 2 * (t - (1 + mean_excess) * t.expm1())
     scaled = (1 + mean_excess) * dim
     if df < scaled:  # written around the tail, where the two terms do not both grow with dim
-        return -df / 2 * t - (df + dim) / 2 * _mixed(-t, df / (df + scaled))
-    return dim / 2 * t - (df + dim) / 2 * _mixed(t, scaled / (df + scaled))
+        return -df / 2 * t - (df + dim) / 2 * _mixed(-t, df, scaled)
+    return dim / 2 * t - (df + dim) / 2 * _mixed(t, scaled, df)
 
 
-def _mixed(t: Tensor, weight: float) -> Tensor:
-    """log(1 + w(eᵗ − 1)) for 0 < w < 1, without overflow for large t."""
-    near = (weight * t.clamp(max=1).expm1()).log1p()
-    far = torch.logaddexp(torch.tensor(math.log1p(-weight), dtype=t.dtype), t + math.log(weight))
-    return torch.where(t < 1, near, far)
-
-
-def _weight(dim: int, df: float, mean_excess: float) -> float:
-    scaled = (1 + mean_excess) * dim
-    return scaled / (df + scaled)
+def _mixed(t: Tensor, part: float, rest: float) -> Tensor:
+    """log(1 + w(eᵗ − 1)) for w = part/(part + rest): as it stands, or as a sum of powers where that cancels."""
+    whole = part + rest
+    change = part / whole * t.expm1()
+    powers = torch.logaddexp(torch.full_like(t, math.log(rest / whole)), t + math.log(part / whole))
+    return torch.where((change > -0.5) & (t < 700), change.log1p(), powers)
 
 
 def _log_ratio(t: Tensor, dim: int, df_p: float, df_q: float, mean_excess: float) -> tuple[Tensor, Tensor]:
@@ -106,21 +102,26 @@ def _log_ratio(t: Tensor, dim: int, df_p: float, df_q: float, mean_excess: float
     (good where they are close), by second-order remainders (good near the Gaussian limit), and directly (the rest).
     """
     growth = t.expm1().clamp(max=1e300)
-    wp, wq = (0.0 if math.isinf(df) else _weight(dim, df, x) for df, x in ((df_p, 0.0), (df_q, mean_excess)))
+    scale = 1 + mean_excess
+    wp, wq = dim / (df_p + dim), scale * dim / (df_q + scale * dim)
     first, second = (
-        dim / 2 * (1 + x) * growth if math.isinf(df) else (df + dim) / 2 * _mixed(t, w)
-        for df, x, w in ((df_p, 0.0, wp), (df_q, mean_excess, wq))
+        scaled / 2 * growth if math.isinf(df) else (df + dim) / 2 * _mixed(t, scaled, df)
+        for df, scaled in ((df_p, dim), (df_q, scale * dim))
     )
-    ways = [(first, -second)]
+    ways = [(first, -second, torch.ones_like(t, dtype=torch.bool))]
     if not math.isinf(df_p) and not math.isinf(df_q):
-        spread = dim * ((df_q - df_p) - mean_excess * df_p) / ((df_p + dim) * (df_q + (1 + mean_excess) * dim))
-        relative = torch.where(growth > 1, 1 / (wq + 1 / growth.clamp(min=1)), growth / (1 + wq * growth))
-        ways.append(((df_p - df_q) / 2 * _mixed(t, wp), (df_q + dim) / 2 * (spread * relative).log1p()))
-    linear = mean_excess if math.isinf(df_q) else mean_excess * df_q / (df_q + (1 + mean_excess) * dim)
-    ways.append((-dim / 2 * linear * growth, _curvature(growth, wq, df_q, dim) - _curvature(growth, wp, df_p, dim)))
-    values = torch.stack([a + b for a, b in ways])
-    sizes = torch.stack([a.abs() + b.abs() for a, b in ways])
-    sizes[-1] += 2 * _curvature(growth, wp, df_p, dim)
+        spread = dim * ((df_q - df_p) - mean_excess * df_p) / ((df_p + dim) * (df_q + scale * dim))
+        # growth/(1 + wq·growth), without cancellation for small t and without overflow for large t
+        below = growth / (df_q / (df_q + scale * dim) + wq * t.clamp(max=1).exp())
+        change = spread * torch.where(growth > 1, 1 / (wq + 1 / growth.clamp(min=1)), below)
+        first, second = (df_p - df_q) / 2 * _mixed(t, dim, df_p), (df_q + dim) / 2 * change.log1p()
+        ways.append((first, second, change > -0.5))
+    linear = mean_excess if math.isinf(df_q) else mean_excess * df_q / (df_q + scale * dim)
+    bend_p, bend_q = _curvature(growth, wp, df_p, dim), _curvature(growth, wq, df_q, dim)
+    ways.append((-dim / 2 * linear * growth - bend_p, bend_q, (wp * growth > -0.5) & (wq * growth > -0.5)))
+    values = torch.stack([a + b for a, b, _ in ways])
+    sizes = torch.stack([torch.where(trusted, a.abs() + b.abs(), math.inf) for a, b, trusted in ways])
+    sizes[-1] += bend_p
     best = sizes.argmin(0, keepdim=True)
     return values.gather(0, best)[0], sizes.gather(0, best)[0]
 

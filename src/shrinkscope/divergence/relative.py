@@ -43,10 +43,10 @@ def relative_scale(p: Covariance, q: Covariance) -> RelativeScale:
         raise DivergenceError(f"covariances of dimensions {p.dim} and {q.dim}; expected equal dimensions")
     if p is q:
         return _unit(q)
-    structured = _STRUCTURED.find(p, q)
-    relative = structured(p, q) if structured else None
-    if relative is not None:
-        return relative
+    for structured in _STRUCTURED.matches(p, q):
+        relative = structured(p, q)
+        if relative is not None:
+            return relative
     if p.dim > DENSE_LIMIT and not (isinstance(p, Dense) and isinstance(q, Dense)):
         raise DivergenceError(
             f"{p!r} and {q!r} have no common structure, and dense matrices are formed up to dimension {DENSE_LIMIT} "

@@ -124,12 +124,11 @@ def _integrand(relative: RelativeScale, quadratic: Tensor, a: Tensor, df_p: floa
     """φ(a)(1 − e^(−D(a))), shape (batch, nodes), without overflow where D is very negative and φ very small."""
     scale = 1 + relative.mean_excess
     if math.isinf(df_p):
-        tail, shift = a * df_q / (2 * scale), a * quadratic / (2 * scale)
+        shift = a * quadratic / (2 * scale)
     else:
-        tail = df_p / 2 * (a * df_q / (scale * df_p)).log1p()
         shift = df_p / 2 * (a * quadratic / (scale * df_p + a * df_q)).log1p()
     exponent = relative.compression(a) / 2 + shift
-    log_weight = -relative.dim / 2 * a.log1p() - tail
+    log_weight = _log_weight(relative, a, df_p, df_q)
     rising = torch.where(exponent < 0, exponent, 0)
     falling = torch.where(exponent < 0, 0, exponent)
     return torch.where(
@@ -138,15 +137,19 @@ def _integrand(relative: RelativeScale, quadratic: Tensor, a: Tensor, df_p: floa
 
 
 def _upper_end(relative: RelativeScale, low: float, df_p: float, df_q: float) -> float:
-    """The u beyond which both exponentials are negligible: by bisection, since the larger one falls monotonically."""
-    scale, high = 1 + relative.mean_excess, 2 * _NEGLIGIBLE
-    while high - low > 1:
-        middle = (low + high) / 2
-        a = torch.tensor([middle], dtype=torch.float64).exp()
-        tail = a * df_q / (2 * scale) if math.isinf(df_p) else df_p / 2 * (a * df_q / (scale * df_p)).log1p()
-        logarithm = -relative.dim / 2 * a.log1p() - relative.compression(a) / 2 - tail
-        low, high = (low, middle) if float(logarithm) < -_NEGLIGIBLE else (middle, high)
-    return high
+    """The u from which on both exponentials are negligible: the larger one, φ·e^(−D) without a shift, falls with u."""
+    u = torch.arange(low + _NEGLIGIBLE - 2, 2 * _NEGLIGIBLE, 2.0, dtype=torch.float64)
+    a = u.exp()
+    logarithm = _log_weight(relative, a, df_p, df_q) - relative.compression(a) / 2
+    negligible = u[logarithm < -_NEGLIGIBLE]
+    return float(negligible[0]) if len(negligible) else 2 * _NEGLIGIBLE
+
+
+def _log_weight(relative: RelativeScale, a: Tensor, df_p: float, df_q: float) -> Tensor:
+    """The logarithm of φ."""
+    scale = 1 + relative.mean_excess
+    tail = a * df_q / (2 * scale) if math.isinf(df_p) else df_p / 2 * (a * df_q / (scale * df_p)).log1p()
+    return -relative.dim / 2 * a.log1p() - tail
 
 
 def _check_df(df: float, name: str) -> None:
