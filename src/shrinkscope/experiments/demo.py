@@ -10,6 +10,7 @@ import pandas as pd
 from shrinkscope.experiments.agreement import Agreement, agreements
 from shrinkscope.experiments.conclusions import conclusions
 from shrinkscope.experiments.config import Study, Training
+from shrinkscope.experiments.executor import one_thread
 from shrinkscope.experiments.records import DENSE
 from shrinkscope.experiments.runner import OnProgress, run_study
 from shrinkscope.experiments.store import Store
@@ -85,7 +86,9 @@ def run_demo(
     outcome = run_study(settings, out, workers=workers, progress=progress, fresh=fresh)
     with Store(outcome.store, create=False) as store:
         records = store.records(outcome.run)
-    found = agreements(records)
+    with one_thread():
+        found = agreements(records)
+        sentences = conclusions(records, found)
     return DemoResult(
         out=Path(out),
         store=outcome.store,
@@ -95,7 +98,7 @@ def run_demo(
         resumed=outcome.resumed,
         accuracies=_accuracies(records),
         agreements=tuple(found),
-        conclusions=conclusions(records, found),
+        conclusions=sentences,
         seconds=time.perf_counter() - started,
     )
 

@@ -72,7 +72,7 @@ class Executor:
             ShrinkscopeError: If it fails for a reason that is known.
         """
         started = time.perf_counter()
-        with _one_thread():
+        with one_thread():
             records = self._bench.carry_out(cell)
         seconds = time.perf_counter() - started
         self._store.write_cell(self._run, cell, records, seconds)
@@ -84,8 +84,12 @@ class Executor:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    # Sums in another order round differently; with one thread the numbers are the same in every process.
+def one_thread() -> Iterator[None]:
+    """Compute with one thread of torch within the block.
+
+    More would not help tensors of this size, which wait for their threads, and sums in another order round
+    differently: with one thread the numbers are the same in every process.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
