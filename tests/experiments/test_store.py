@@ -32,7 +32,7 @@ def cell_of(trial: int = 1, method: str = "lowest", level: float = 0.3) -> Cell:
 def records_of(count: int = 4) -> list[Record]:
     layers = ("zeta.weight", "alpha.weight", "")
     return [
-        Record(epoch=epoch, layer=layer, metric="ap2", value=epoch + 0.1 * place, unit="squared weight", status="exact")
+        Record(epoch=epoch, layer=layer, metric="ap2", value=epoch + 0.1 * place, unit="weight²", status="exact")
         for epoch in range(count)
         for place, layer in enumerate(layers)
     ]
@@ -50,7 +50,7 @@ def test_what_is_written_is_read_back(store):
         epoch=0, layer="", metric="pd_loss_test", value=1 / 3, unit="nats", status="estimate", standard_error=0.1
     )
     missing = Record(
-        epoch=0, layer="fc.weight", metric="ap2", value=None, unit="squared weight", status="exact", reason="all zero"
+        epoch=0, layer="fc.weight", metric="ap2", value=None, unit="weight²", status="exact", reason="all zero"
     )
     store.write_cell("r1", cell_of(), [estimate, missing], seconds=2.0)
     table = store.records()
@@ -89,7 +89,7 @@ def test_a_row_recorded_twice_leaves_the_store_as_it_was(store):
 
 
 def test_a_value_may_be_missing_only_with_a_reason(store):
-    silent = Record(epoch=0, layer="", metric="ap2", value=None, unit="squared weight", status="exact")
+    silent = Record(epoch=0, layer="", metric="ap2", value=None, unit="weight²", status="exact")
     with pytest.raises(StoreError, match="CHECK constraint failed"):
         store.write_cell("r1", cell_of(), [silent], seconds=1.0)
 
@@ -233,7 +233,7 @@ WRITER = """
         for number in range(cells):
             cell = Cell(trial=trial, scope="all", method="lowest", level=number / cells)
             records = [
-                Record(epoch=k, layer="", metric="ap2", value=float(k), unit="squared weight", status="exact")
+                Record(epoch=k, layer="", metric="ap2", value=float(k), unit="weight²", status="exact")
                 for k in range(rows)
             ]
             store.write_cell("r1", cell, records, seconds=1.0)

@@ -41,7 +41,12 @@ def _concordance(final: Sequence[Agreement], epoch: int) -> str:
     when = f"After {epoch} epochs of fine-tuning" if epoch else "Just after pruning"
     parts = []
     for scope in dict.fromkeys(agreement.scope for agreement in final):
-        taus = "; ".join(_tau(agreement) for agreement in final if agreement.scope == scope)
+        # APs of one value share a clause: most of them order the networks alike, and a list of twelve says so badly.
+        names: dict[str, list[str]] = {}
+        for agreement in final:
+            if agreement.scope == scope:
+                names.setdefault(_tau(agreement), []).append(_APS.get(agreement.ap, agreement.ap))
+        taus = "; ".join(f"{tau} for {', '.join(aps)}" for tau, aps in names.items())
         parts.append(f"with {_SCOPES.get(scope, scope)}: {taus}")
     cases = max((agreement.concordance.cases for agreement in final), default=0)
     return (
@@ -51,12 +56,12 @@ def _concordance(final: Sequence[Agreement], epoch: int) -> str:
 
 
 def _tau(agreement: Agreement) -> str:
-    name, tau = _APS.get(agreement.ap, agreement.ap), agreement.concordance
+    tau = agreement.concordance
     if tau.tau is None:
-        return f"{name} not measurable ({tau.reason})"
+        return f"not measurable ({tau.reason})"
     if tau.lower is None or tau.upper is None:
-        return f"{name} {_signed(tau.tau)} (no interval: {tau.reason})"
-    return f"{name} {_signed(tau.tau)} [{_signed(tau.lower)}, {_signed(tau.upper)}]"
+        return f"{_signed(tau.tau)} (no interval: {tau.reason})"
+    return f"{_signed(tau.tau)} [{_signed(tau.lower)}, {_signed(tau.upper)}]"
 
 
 def _failures(records: pd.DataFrame, final: Sequence[Agreement], epoch: int) -> str:

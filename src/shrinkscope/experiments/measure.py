@@ -97,7 +97,7 @@ def _evaluations(model: nn.Module, data: Split) -> dict[str, Evaluation]:
 def _weights(
     epoch: int, layer: str, row: LayerRecord | Total, reason: str | None, columns: Sequence[str]
 ) -> Iterator[Record]:
-    yield _record(epoch, layer, "ap2", _exact(row.ap2, "squared weight"), reason)
+    yield _record(epoch, layer, "ap2", _exact(row.ap2, "weight²"), reason)
     yield _record(epoch, layer, "relative_ap2", _exact(row.relative_ap2, "fraction of ‖ω‖²"), reason)
     for column in columns:
         yield _record(epoch, layer, column, row.divergences.get(column, _exact(None, "nats")), reason)
