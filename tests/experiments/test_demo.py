@@ -1,5 +1,7 @@
 """The demo: what it returns, on a study small enough for a test."""
 
+import json
+
 import msgspec
 import pandas as pd
 import pytest
@@ -50,8 +52,9 @@ def test_conclusions_and_agreements_come_from_the_records(result):
 
 
 def test_the_result_becomes_json(result):
-    plain = msgspec.json.decode(msgspec.json.encode(result))
-    assert plain["run"] == result.run
+    plain = json.loads(result.to_json())
+    assert set(plain) == set(DemoResult.__struct_fields__)
+    assert (plain["run"], plain["store"]) == (result.run, str(result.store))
     assert plain["agreements"][0]["concordance"]["tau"] == result.agreements[0].concordance.tau
 
 

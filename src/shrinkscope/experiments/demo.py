@@ -56,6 +56,10 @@ class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
     conclusions: tuple[str, str, str]
     seconds: float
 
+    def to_json(self) -> str:
+        """The whole result as JSON text; paths are text, and what could not be measured is null."""
+        return msgspec.json.format(msgspec.json.encode(self, enc_hook=str)).decode()
+
 
 def run_demo(
     out: str | os.PathLike[str],
