@@ -87,7 +87,7 @@ def _log_density(t: Tensor, dim: int, df: float, mean_excess: float) -> Tensor:
     return dim / 2 * t - (df + dim) / 2 * _mixed(t, scaled, df)
 
 
-def _mixed(t: Tensor, part: float, rest: float) -> Tensor:
+def _mixed(t: Tensor, part: int | float, rest: int | float) -> Tensor:
     """log(1 + w(eᵗ − 1)) for w = part/(part + rest): as it stands, or as a sum of powers where that cancels."""
     whole = part + rest
     change = part / whole * t.expm1()

@@ -47,8 +47,8 @@ def general_student_t_kl(
     scale_p: Covariance,
     scale_q: Covariance | None = None,
     *,
-    df_p: float,
-    df_q: float | None = None,
+    df_p: int | float,
+    df_q: int | float | None = None,
 ) -> Float[Tensor, "*batch"]:
     """KL(t_{df_p}(μp, Σp) ‖ t_{df_q}(μq, Σq)) in nats; degrees of freedom may be infinite, which is a Gaussian.
 
@@ -72,9 +72,7 @@ def general_student_t_kl(
     tests/divergence/test_student_t_general.py against direct integration, against the series of Bouhlel & Rousseau
     (2023, doi 10.1109/LSP.2023.3324594) for equal locations, and against sampling.
     """
-    df_q = df_p if df_q is None else df_q
-    _check_df(df_p, "df_p")
-    _check_df(df_q, "df_q")
+    df_p, df_q = _checked_df(df_p, "df_p"), _checked_df(df_p if df_q is None else df_q, "df_q")
     scale_q = scale_p if scale_q is None else scale_q
     relative = relative_scale(scale_p, scale_q)
     differences = scale_q.vector(delta).reshape(-1, relative.dim)
@@ -152,9 +150,10 @@ def _log_weight(relative: RelativeScale, a: Tensor, df_p: float, df_q: float) ->
     return -relative.dim / 2 * a.log1p() - tail
 
 
-def _check_df(df: float, name: str) -> None:
+def _checked_df(df: int | float, name: str) -> float:
     if not df > 0:
         raise DivergenceError(f"{name} is {df}; expected positive degrees of freedom, math.inf for a Gaussian")
+    return float(df)
 
 
 def _refuse_inaccurate(values: Tensor, errors: Tensor) -> None:

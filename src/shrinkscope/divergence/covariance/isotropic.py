@@ -21,7 +21,7 @@ class Isotropic(Covariance):
         DivergenceError: If the dimension or the variance is out of range.
     """
 
-    def __init__(self, dim: int, variance: float = 1.0) -> None:
+    def __init__(self, dim: int, variance: int | float = 1.0) -> None:
         if dim < 1:
             raise DivergenceError(f"dimension {dim} of an isotropic covariance; expected at least 1")
         if not (math.isfinite(variance) and variance > 0):
