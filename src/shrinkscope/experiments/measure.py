@@ -15,8 +15,6 @@ from shrinkscope.performance import Evaluation, difference_between, evaluate
 from shrinkscope.quantity import Quantity
 from shrinkscope.weights import COMPRESSIBLE, ROLES, LayerSelection, Weights, open_weights
 
-# Larger batches do not run faster on a CPU core: their activations leave its cache.
-_BATCH = 256
 _LAYERS = LayerSelection(roles=tuple(role for role in ROLES if role in COMPRESSIBLE))
 
 
@@ -88,10 +86,7 @@ def epoch_records(
 
 
 def _evaluations(model: nn.Module, data: Split) -> dict[str, Evaluation]:
-    return {
-        "train": evaluate(model, data.train, batch_size=_BATCH),
-        "test": evaluate(model, data.test, batch_size=_BATCH),
-    }
+    return {"train": evaluate(model, data.train), "test": evaluate(model, data.test)}
 
 
 def _weights(
