@@ -50,6 +50,7 @@ def demo(
 
 
 def _write_report(result: "DemoResult", records: "pd.DataFrame", run: Mapping[str, Any]) -> dict[str, str]:
+    from shrinkscope.experiments.insights import insights
     from shrinkscope.report import demo_figures, demo_report, save_figures, write_report
 
     figures = demo_figures(records, data=_DATA)
@@ -58,6 +59,7 @@ def _write_report(result: "DemoResult", records: "pd.DataFrame", run: Mapping[st
         records,
         run=run,
         conclusions=result.conclusions,
+        notes=insights(records),
         figures=figures,
         title="What pruning did to a network that reads digits",
         lede=f"The paper's experiment in miniature: {_DATA}, pruned by magnitude and fine-tuned with the mask held.",

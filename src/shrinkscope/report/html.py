@@ -65,6 +65,7 @@ def demo_report(
     *,
     run: Mapping[str, Any] | None = None,
     conclusions: Sequence[str] = (),
+    notes: Sequence[str] = (),
     figures: Mapping[str, Picture] | None = None,
     comparisons: Mapping[str, Comparison] | None = None,
     title: str = "What pruning did to this network",
@@ -77,6 +78,7 @@ def demo_report(
         records: The long table of records.
         run: Settings, versions, seeds and hashes, possibly nested; shown as they are.
         conclusions: Sentences computed from the numbers, shown first.
+        notes: Sentences on how to read the measures, folded away below them.
         figures: Pictures of ``demo_figures``, when they were drawn already; drawn from the records when None.
         comparisons: Name → comparison, each shown as a table.
         title: Heading of the page.
@@ -105,6 +107,7 @@ def demo_report(
         lede=lede,
         glossary=GLOSSARY,
         conclusions=list(conclusions),
+        notes=list(notes),
         facts=_facts(curves),
         dense=dense_in_words(curves),
         summaries=summaries,

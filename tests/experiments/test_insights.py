@@ -1,0 +1,55 @@
+"""What the demo says about its own APs is computed from the records, and true where the truth is known."""
+
+import itertools
+import re
+
+import pandas as pd
+import pytest
+import torch
+
+from shrinkscope import compare
+from shrinkscope.experiments.insights import insights
+
+
+def records(latents: list[str], side: int = 80, noise: float = 0.02) -> pd.DataFrame:
+    """Records of a layer of side² weights, perturbed with random signs: a little, as fine weights are."""
+    generator = torch.Generator().manual_seed(3)
+    denses = [torch.randn(side, side, generator=generator, dtype=torch.float64) for _ in range(2)]
+    rows = []
+    for trial, method, level in itertools.product((1, 2), ("lowest", "random"), (0.1, 0.5)):
+        dense = denses[trial - 1]
+        change = noise * level * torch.randn(side, side, generator=generator, dtype=torch.float64)
+        compared = compare({"w": dense}, {"w": dense + change}, latents=latents)
+        for layer, found in (("w", compared.rows[0]), ("", compared.total)):
+            values = {"ap2": found.ap2} | {name: quantity.value for name, quantity in found.divergences.items()}
+            rows += [
+                {"trial": trial, "scope": "last", "method": method, "level": level, "epoch": 0, "layer": layer}
+                | {"metric": metric, "value": value}
+                for metric, value in values.items()
+            ]
+    return pd.DataFrame(rows)
+
+
+def test_grouping_shrinks_by_the_square_of_the_group_length():
+    found = next(text for text in insights(records(["student_t_grouped"])) if text.startswith("Averaging"))
+    match = re.search(r"by a factor of: w (\S+)\.$", found)
+    assert match is not None
+    # 6,400 weights make 100 groups of 64. A mean of 100 squared normals has relative deviation √(2/100), and the median
+    # of eight of them about half of it: four deviations are 28 %.
+    assert float(match[1]) == pytest.approx(64**2, rel=0.28)
+
+
+def test_one_scale_orders_as_ap2():
+    found = next(text for text in insights(records(["gaussian", "student_t"])) if text.startswith("For Σ"))
+    assert "AP3 Gaussian +1.000 and AP3 Student-t +1.000" in found
+
+
+def test_values_below_the_sampling_noise_are_counted():
+    quiet = records(["student_t_grouped"], noise=1e-3)
+    grouped = quiet[(quiet["metric"] == "ap3_student_t_grouped") & (quiet["layer"] != "")]["value"]
+    assert grouped.max() < 3e-5  # nine times two over 600,000
+    assert any(f"{len(grouped)} of the {len(grouped)} grouped values" in text for text in insights(quiet))
+
+
+def test_what_was_not_recorded_is_not_spoken_of():
+    assert insights(records(["uniform"])) == []
