@@ -23,6 +23,9 @@ def demo(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder for the report, figures, records and networks.")
     ] = Path("shrinkscope-demo"),
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew instead of resuming what the folder holds.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Train a small network on handwritten digits, prune it in 24 ways, and explain what that did.
@@ -36,15 +39,13 @@ def demo(
     from shrinkscope.report import print_demo
 
     with _progress() as tell:
-        result = run_demo(out, progress=tell)
+        result = run_demo(out, progress=tell, fresh=fresh)
     with Store(result.store, create=False) as store:
         records = store.records(result.run)
         run = next(run for run in store.runs() if run.run == result.run)
     files = _write_report(result, records, _facts(run))
     if json:
-        import msgspec
-
-        typer.echo(msgspec.json.format(msgspec.json.encode(result)).decode())
+        typer.echo(result.to_json())
         return
     print_demo(records, conclusions=result.conclusions, files=files)
 
@@ -72,7 +73,8 @@ def _write_report(result: "DemoResult", records: "pd.DataFrame", run: Mapping[st
         "figures": f"{result.out / 'figures'} ({2 * len(figures)} files, PNG and SVG)",
         "records": f"{result.store} (export: shrinkscope runs {result.store} --export records.parquet)",
         "networks": str(result.networks),
-        "time": f"{result.seconds:.0f} s",
+        "time": f"{result.seconds:.0f} s"
+        + (f", {result.resumed} networks were there already" if result.resumed else ""),
     }
 
 

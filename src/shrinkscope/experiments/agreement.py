@@ -71,6 +71,11 @@ def cases_at(records: pd.DataFrame, scope: str, epoch: int) -> pd.DataFrame:
     return network.pivot_table(index=CASE, columns="metric", values="value", dropna=False, sort=True).reset_index()
 
 
+def pruned_only(records: pd.DataFrame) -> pd.DataFrame:
+    """The records of the pruned networks, without those of the dense ones."""
+    return records.query("method != @DENSE")
+
+
 def aps_in(records: pd.DataFrame) -> list[str]:
     """The APs that a study recorded, in its order: AP2 first."""
     metrics = records["metric"].drop_duplicates()
@@ -91,9 +96,9 @@ def agreements(records: pd.DataFrame, pds: tuple[str, ...] = ("pd_loss_test", "p
 
 
 def _agreements(records: pd.DataFrame, pds: tuple[str, ...]) -> Iterator[Agreement]:
-    pruned = records[records["method"] != DENSE]
-    for scope in pruned["scope"].drop_duplicates():
-        for epoch in sorted({0, int(pruned["epoch"].max())}):
+    pruned = pruned_only(records)
+    for scope in pruned["scope"].drop_duplicates().tolist():
+        for epoch in sorted({0, max(pruned["epoch"].tolist())}):
             cases = cases_at(records, scope, epoch)
             for pd_metric in pds:
                 for ap in aps_in(records):

@@ -7,8 +7,8 @@ import torch
 
 from shrinkscope.analysis.concordance import taus
 from shrinkscope.analysis.pairs import cases_of
-from shrinkscope.experiments.agreement import CASE, cases_at
-from shrinkscope.experiments.records import DENSE, NETWORK
+from shrinkscope.experiments.agreement import CASE, cases_at, pruned_only
+from shrinkscope.experiments.records import NETWORK
 
 PAPER_SAMPLES = 600_000
 GROUPED = "ap3_student_t_grouped"
@@ -25,7 +25,7 @@ def insights(records: pd.DataFrame) -> list[str]:
     Returns:
         Sentences; every number in them is computed from the records, except the paper's 600,000 samples.
     """
-    pruned = records[records["method"] != DENSE]
+    pruned = pruned_only(records)
     found = [_ranking(pruned), _grouping(pruned), _noise(pruned)]
     return [sentence for sentence in found if sentence is not None]
 
@@ -33,7 +33,7 @@ def insights(records: pd.DataFrame) -> list[str]:
 def _ranking(pruned: pd.DataFrame) -> str | None:
     parts = []
     for scope, where in (("last", "where one layer is pruned"), ("all", "over all layers, each with its own scale")):
-        cases = cases_at(pruned, scope, int(pruned["epoch"].min()))
+        cases = cases_at(pruned, scope, min(pruned["epoch"].tolist()))
         shared = [f"{name} {_order(cases, ap):+.3f}" for ap, name in _NAMES.items() if ap in cases]
         if len(cases) and shared:
             parts.append(f"{where}, {' and '.join(shared)}")
@@ -51,15 +51,15 @@ def _order(cases: pd.DataFrame, ap: str) -> float:
 
 
 def _grouping(pruned: pd.DataFrame) -> str | None:
-    layers = pruned[(pruned["layer"] != NETWORK) & (pruned["epoch"] == pruned["epoch"].min())]
+    layers = pruned.query("layer != @NETWORK and epoch == epoch.min()")
     wide = layers.pivot_table(index=["scope", *CASE, "layer"], columns="metric", values="value")
     if GROUPED not in wide or "ap2" not in wide:
         return None
-    small = wide[(wide[GROUPED] > 0) & (wide[GROUPED] < _SMALL)]
+    small = wide.query(f"0 < {GROUPED} < @_SMALL")
     if small.empty:
         return None
     # At identity scale δ² is AP2 before grouping, and twice a small divergence after it.
-    shrinkage = (small["ap2"] / (2 * small[GROUPED])).groupby("layer").median()
+    shrinkage = small.eval(f"ap2 / (2 * {GROUPED})").groupby("layer").median()
     kept = ", ".join(f"{layer} {factor:.3g}" for layer, factor in shrinkage.items())
     return (
         "Averaging n weights into G groups shrinks δ² by about (n/G)² when the signs of Δ are random; here, median "
@@ -68,12 +68,12 @@ def _grouping(pruned: pd.DataFrame) -> str | None:
 
 
 def _noise(pruned: pd.DataFrame) -> str | None:
-    grouped = pruned[(pruned["metric"] == GROUPED) & (pruned["layer"] != NETWORK) & (pruned["value"] > 0)]["value"]
-    if grouped.empty:
+    grouped = pruned.query("metric == @GROUPED and layer != @NETWORK and value > 0")["value"].tolist()
+    if not grouped:
         return None
     # The log-ratio of two nearby densities has variance 2·KL, hence this standard error of its mean.
     resolved = 9 * 2 / PAPER_SAMPLES
-    lost, smallest = int((grouped < resolved).sum()), float(grouped.min())
+    lost, smallest = sum(value < resolved for value in grouped), min(grouped)
     error = math.sqrt(2 * smallest / PAPER_SAMPLES)
     return (
         f"Estimated from {PAPER_SAMPLES:,} samples, as the paper does, a small AP3 has a standard error of about "
