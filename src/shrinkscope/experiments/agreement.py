@@ -73,7 +73,7 @@ def cases_at(records: pd.DataFrame, scope: str, epoch: int) -> pd.DataFrame:
 
 def pruned_only(records: pd.DataFrame) -> pd.DataFrame:
     """The records of the pruned networks, without those of the dense ones."""
-    return records.query("method != @DENSE")
+    return records.query(f"method != {DENSE!r}")
 
 
 def aps_in(records: pd.DataFrame) -> list[str]:

@@ -51,7 +51,7 @@ def _order(cases: pd.DataFrame, ap: str) -> float:
 
 
 def _grouping(pruned: pd.DataFrame) -> str | None:
-    layers = pruned.query("layer != @NETWORK and epoch == epoch.min()")
+    layers = pruned.query(f"layer != {NETWORK!r} and epoch == epoch.min()")
     wide = layers.pivot_table(index=["scope", *CASE, "layer"], columns="metric", values="value")
     if GROUPED not in wide or "ap2" not in wide:
         return None
@@ -68,7 +68,7 @@ def _grouping(pruned: pd.DataFrame) -> str | None:
 
 
 def _noise(pruned: pd.DataFrame) -> str | None:
-    grouped = pruned.query("metric == @GROUPED and layer != @NETWORK and value > 0")["value"].tolist()
+    grouped = pruned.query(f"metric == {GROUPED!r} and layer != {NETWORK!r} and value > 0")["value"].tolist()
     if not grouped:
         return None
     # The log-ratio of two nearby densities has variance 2·KL, hence this standard error of its mean.
