@@ -225,3 +225,17 @@ def test_progress_is_told_layer_by_layer(networks):
     seen: list[str] = []
     compare(*networks, layers="*.weight", progress=lambda name, size: seen.append(name))
     assert seen == ["0.weight", "1.weight", "3.weight"]
+
+
+def test_standard_errors_of_estimates_that_share_their_draws_add_up():
+    from shrinkscope.latent import SampledStudentT
+
+    generator = torch.Generator().manual_seed(2)
+    dense = {name: torch.randn(300, generator=generator) for name in ("a", "b")}
+    compressed = {name: tensor * 0.9 for name, tensor in dense.items()}
+    comparison = compare(dense, compressed, latents=[SampledStudentT(samples=2000)])
+    parts = [row.divergences["ap3_student_t_sampled"] for row in comparison.rows]
+    total = comparison.total.divergences["ap3_student_t_sampled"]
+    assert total.status == "estimate"
+    assert total.standard_error == pytest.approx(sum(part.standard_error or 0.0 for part in parts), rel=1e-14)
+    assert "ap3_student_t_sampled_standard_error" in comparison.to_dataframe()

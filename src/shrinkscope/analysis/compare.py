@@ -103,7 +103,11 @@ def _total(rows: Iterable[LayerRecord], sums: Iterable[PairMoments]) -> Total:
 
 
 def _summed(layers: list[dict[str, Quantity]]) -> dict[str, Quantity]:
-    """Sums over the layers; standard errors of independent estimates add in quadrature."""
+    """Sums over the layers.
+
+    Estimates of several layers may share their random draws, so their standard errors are added up: the most that the
+    standard error of the sum can be.
+    """
     totals: dict[str, Quantity] = {}
     for column in dict.fromkeys(column for layer in layers for column in layer):
         parts = [layer[column] for layer in layers if column in layer]
@@ -112,6 +116,6 @@ def _summed(layers: list[dict[str, Quantity]]) -> dict[str, Quantity]:
             value=math.fsum(part.value for part in parts),
             unit=parts[0].unit,
             status=parts[0].status,
-            standard_error=math.sqrt(math.fsum(error**2 for error in errors)) if errors else None,
+            standard_error=math.fsum(errors) if errors else None,
         )
     return totals

@@ -1,11 +1,7 @@
 """What every latent distribution offers: a column of the comparison, and the divergence of one layer."""
 
-import math
 from typing import Protocol, runtime_checkable
 
-from shrinkscope.errors import LatentError
-from shrinkscope.latent.projection import GroupMeans, Projection
-from shrinkscope.latent.scale import Scale
 from shrinkscope.quantity import Quantity
 from shrinkscope.weights import PairSummary
 
@@ -34,40 +30,3 @@ class Latent(Protocol):
             LatentError: If it is undefined for this layer; the message is the reason shown in its row.
         """
         ...
-
-
-def groups_of(projection: Projection) -> int | None:
-    """The number of group means that a projection asks for."""
-    return projection.groups if isinstance(projection, GroupMeans) else None
-
-
-def isotropic_distance(summary: PairSummary, projection: Projection, scale: Scale) -> tuple[float, int]:
-    """Mahalanobis distance δ = √(ΔᵀΣ⁻¹Δ) of the projected weights under Σ = σ²I, and the latent dimension.
-
-    Args:
-        summary: Statistics of the layer.
-        projection: From weights to latent coordinates.
-        scale: σ.
-
-    Returns:
-        δ without unit, and the number of latent coordinates.
-
-    Raises:
-        LatentError: If the layer has no scale.
-    """
-    variance = scale.variance(summary.moments)
-    groups = groups_of(projection)
-    if groups is None:
-        return math.sqrt(summary.moments.square_delta / variance), summary.moments.count
-    delta = summary.groups[groups].mean_delta
-    return math.sqrt(float(delta @ delta) / variance), delta.numel()
-
-
-def require_elements(summary: PairSummary) -> None:
-    """Refuse a layer without weights, over which no distribution can be put.
-
-    Raises:
-        LatentError: If the layer is empty.
-    """
-    if summary.moments.count == 0:
-        raise LatentError("the layer has no elements")

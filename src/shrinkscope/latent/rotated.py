@@ -4,20 +4,14 @@ from functools import lru_cache
 
 import msgspec
 import torch
-from torch import Tensor
 
 from shrinkscope.divergence.covariance import Orthogonal, PowerLaw, Rotated, Spectrum, random_orthogonal
-from shrinkscope.errors import LatentError
-from shrinkscope.latent.base import groups_of, require_elements
-from shrinkscope.latent.projection import FullDimension, Projection
-from shrinkscope.latent.scale import Scale, WeightScale
+from shrinkscope.latent.located import Located, require_elements, require_seed
 from shrinkscope.quantity import Quantity
 from shrinkscope.weights import PairSummary
 
 
-class RotatedGaussian(
-    msgspec.Struct, frozen=True, kw_only=True, tag="rotated_gaussian", tag_field="kind", forbid_unknown_fields=True
-):
+class RotatedGaussian(Located, frozen=True, kw_only=True, tag="rotated_gaussian", tag_field="kind"):
     """N(𝒫ω, βVΛVᵀ): KL = ½ΔᵀΣ⁻¹Δ in nats, with V a random rotation.
 
     V depends on the latent dimension and the seed alone, so that every comparison of a study uses the same one. In few
@@ -37,23 +31,10 @@ class RotatedGaussian(
 
     name: str = "gaussian_rotated"
     spectrum: Spectrum = msgspec.field(default_factory=PowerLaw)
-    scale: Scale = msgspec.field(default_factory=WeightScale)
-    projection: Projection = msgspec.field(default_factory=FullDimension)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise LatentError(f"seed = {self.seed}; expected a non-negative integer")
-
-    @property
-    def column(self) -> str:
-        """Name of its column."""
-        return f"ap3_{self.name}"
-
-    @property
-    def groups(self) -> int | None:
-        """Number of group means that it needs."""
-        return groups_of(self.projection)
+        require_seed(self.seed)
 
     def divergence(self, summary: PairSummary) -> Quantity:
         """KL of one layer, in nats, exact for the V that the seed draws.
@@ -63,13 +44,9 @@ class RotatedGaussian(
         """
         require_elements(summary)
         variance = self.scale.variance(summary.moments)
-        delta = self._delta(summary)
+        delta = self.projected_delta(summary)
         covariance = Rotated(_rotation(delta.numel(), self.seed), self.spectrum, variance)
         return Quantity(value=0.5 * float(covariance.quadratic(delta)), unit="nats")
-
-    def _delta(self, summary: PairSummary) -> Tensor:
-        groups = self.groups
-        return summary.delta() if groups is None else summary.groups[groups].mean_delta
 
 
 @lru_cache(maxsize=4)  # layers of one size, and all epochs of a study, share V

@@ -4,20 +4,17 @@ import math
 
 import msgspec
 import torch
-from torch import Tensor
 
 from shrinkscope.divergence.student_t_sampled import sampled_student_t_kl
 from shrinkscope.errors import LatentError
-from shrinkscope.latent.base import groups_of, require_elements
+from shrinkscope.latent.located import Located, require_degrees_of_freedom, require_elements, require_seed
 from shrinkscope.latent.projection import GroupMeans, Projection
 from shrinkscope.latent.scale import FixedScale, Scale
 from shrinkscope.quantity import Quantity
 from shrinkscope.weights import PairSummary
 
 
-class SampledStudentT(
-    msgspec.Struct, frozen=True, kw_only=True, tag="sampled_student_t", tag_field="kind", forbid_unknown_fields=True
-):
+class SampledStudentT(Located, frozen=True, kw_only=True, tag="sampled_student_t", tag_field="kind"):
     """t_ν(𝒫ω, σ²I) as the paper has it: KL estimated from samples of all latent coordinates, in nats.
 
     It is there to reproduce the published figures and to show their noise; `StudentT` with the same settings is the
@@ -47,24 +44,12 @@ class SampledStudentT(
     projection: Projection = msgspec.field(default_factory=GroupMeans)
 
     def __post_init__(self) -> None:
-        if not (self.df > 0 and math.isfinite(self.df)):
-            raise LatentError(f"df = {self.df}; expected a positive number of degrees of freedom")
+        require_degrees_of_freedom(self.df)
         if self.samples < 2:
             raise LatentError(f"samples = {self.samples}; expected at least 2, for a standard error")
         if self.repeats < 1:
             raise LatentError(f"repeats = {self.repeats}; expected at least 1")
-        if self.seed < 0:
-            raise LatentError(f"seed = {self.seed}; expected a non-negative integer")
-
-    @property
-    def column(self) -> str:
-        """Name of its column."""
-        return f"ap3_{self.name}"
-
-    @property
-    def groups(self) -> int | None:
-        """Number of group means that it needs."""
-        return groups_of(self.projection)
+        require_seed(self.seed)
 
     def divergence(self, summary: PairSummary) -> Quantity:
         """KL of one layer, in nats: an estimate with its standard error, `unresolved` where it is noise.
@@ -74,13 +59,9 @@ class SampledStudentT(
         """
         require_elements(summary)
         return sampled_student_t_kl(
-            self._delta(summary) / math.sqrt(self.scale.variance(summary.moments)),
+            self.projected_delta(summary) / math.sqrt(self.scale.variance(summary.moments)),
             df=self.df,
             samples=self.samples,
             repeats=self.repeats,
             generator=torch.Generator().manual_seed(self.seed),
         )
-
-    def _delta(self, summary: PairSummary) -> Tensor:
-        groups = self.groups
-        return summary.delta() if groups is None else summary.groups[groups].mean_delta

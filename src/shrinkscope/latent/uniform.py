@@ -2,7 +2,7 @@
 
 import msgspec
 
-from shrinkscope.latent.base import require_elements
+from shrinkscope.latent.located import require_elements
 from shrinkscope.quantity import Quantity
 from shrinkscope.weights import PairSummary
 
