@@ -11,7 +11,7 @@ from shrinkscope.divergence.covariance.orthogonal import Orthogonal
 from shrinkscope.divergence.covariance.spectrum import Equal, Spectrum, eigenvalues
 from shrinkscope.errors import DivergenceError
 
-_PIECE = 2**18  # coordinates, 2 MiB in float64
+_PIECE = 2**21  # coordinates, 16 MiB in float64
 
 
 class Rotated(Covariance):
@@ -54,9 +54,12 @@ class Rotated(Covariance):
 
     def quadratic(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch"]:
         """Σ (Vᵀx)²/(βλ), summed piece by piece: beyond Vᵀx itself nothing of the size of x is formed."""
-        turned = self.orthogonal.transpose(self.vector(x)).split(_PIECE, dim=-1)
-        pieces = zip(turned, self.variances.split(_PIECE), strict=True)
-        return torch.stack([(part.square() / variances).sum(-1) for part, variances in pieces]).sum(0)
+        turned = self.orthogonal.transpose(self.vector(x))
+        total = turned.new_zeros(turned.shape[:-1])
+        for part, variances in zip(turned.split(_PIECE, dim=-1), self.variances.split(_PIECE), strict=True):
+            # Added up at once: results kept between temporaries would scatter those over the heap, a vector's worth.
+            total += (part.square() / variances).sum(-1)
+        return total
 
     def root(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         """V(βΛ)^½z."""
