@@ -7,45 +7,46 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from shrinkscope.divergence.beta_logit import deviation, log_base, log_product, log_variable, log_weight, logit
+from shrinkscope.divergence.beta_logit import BetaLogit
 
 T = np.array([-40.0, -3.0, -1.0, -0.5, -1e-8, 0.0, 1e-8, 0.5, 1.0, 3.0, 40.0])
 
 
-@pytest.mark.parametrize(("total", "mean"), [(3.0, 0.5), (7.5, 0.2), (40.0, 0.9)])
-def test_the_weight_is_the_density_of_the_logit(total, mean):
-    t = T[:-1]  # at 40, scipy's 1 − y has lost its digits: e^−40 is below ε
-    y = 1 / (1 + np.exp(-(t + logit(mean))))
-    density = stats.beta.logpdf(y, total * mean, total * (1 - mean)) + np.log(y) + np.log1p(-y)
-    at_mean = stats.beta.logpdf(mean, total * mean, total * (1 - mean)) + np.log(mean) + np.log1p(-mean)
-    np.testing.assert_allclose(log_weight(t, total, mean), density - at_mean, rtol=1e-9, atol=1e-12)
+@pytest.mark.parametrize(("first", "second"), [(1.5, 1.5), (1.5, 6.0), (36.0, 4.0)])
+def test_the_weight_is_the_density_of_the_logit(first, second):
+    beta, t = BetaLogit(first, second), T[1:-1]  # at ±40, scipy's y or 1 − y has lost its digits: e^−40 is below ε
+    y, mean = 1 / (1 + np.exp(-(t + beta.centre))), first / (first + second)
+    density, at_mean = (stats.beta.logpdf(x, first, second) + np.log(x) + np.log1p(-x) for x in (y, mean))
+    np.testing.assert_allclose(beta.log_weight(t), density - at_mean, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("mean", [1e-9, 0.3, 1 - 1e-9])
-def test_logarithms_keep_their_digits(mean):
-    with mpmath.workdps(40):
-        base = [mpmath.log(1 + mpmath.mpf(mean) * mpmath.expm1(mpmath.mpf(float(t)))) for t in T]
-        product = [
-            mpmath.log(mean) + mpmath.log(1 - mpmath.mpf(mean)) + t - 2 * b for t, b in zip(T, base, strict=True)
-        ]
-        variable = [mpmath.log(mean) + t - b for t, b in zip(T, base, strict=True)]
-    # Two or three terms of a size of up to 60 are added.
-    np.testing.assert_allclose(log_base(T, mean), np.array(base, dtype=float), rtol=1e-13, atol=1e-24)
-    np.testing.assert_allclose(log_product(T, mean), np.array(product, dtype=float), rtol=1e-13)
-    np.testing.assert_allclose(log_variable(T, mean), np.array(variable, dtype=float), rtol=1e-12, atol=1e-14)
+@pytest.mark.parametrize(("first", "second"), [(2.0, 3.0), (0.5, 1e9), (1e9, 0.5), (3e8, 1e9)])
+def test_logarithms_keep_their_digits(first, second):
+    beta = BetaLogit(first, second)
+    with mpmath.workdps(60):
+        total = mpmath.mpf(first) + mpmath.mpf(second)
+        means = mpmath.log(first / total), mpmath.log(second / total)
+        base = [mpmath.log(1 + first / total * mpmath.expm1(mpmath.mpf(float(t)))) for t in T]
+        weight = [first * mpmath.mpf(float(t)) - total * b for t, b in zip(T, base, strict=True)]
+        variable = [means[0] + float(t) - b for t, b in zip(T, base, strict=True)]
+        product = [v + means[1] - b for v, b in zip(variable, base, strict=True)]
+    close = np.array(weight, dtype=float)
+    # The promise: an absolute error of a few ε times the smaller parameter times |t|, and of the result itself.
+    assert np.all(np.abs(beta.log_weight(T) - close) <= 3e-15 * (beta.exponents(T) + np.abs(close)))
+    np.testing.assert_allclose(beta.log_variable(T), np.array(variable, dtype=float), rtol=1e-13, atol=1e-14)
+    np.testing.assert_allclose(beta.log_product(T), np.array(product, dtype=float), rtol=1e-13, atol=1e-14)
 
 
 def test_far_ends_do_not_overflow():
-    assert log_base(np.array([-1e4, 1e4]), 0.25) == pytest.approx([math.log(0.75), 1e4 + math.log(0.25)])
+    t = np.array([-1e4, 1e4])
+    assert BetaLogit(1.0, 3.0).log_weight(t) == pytest.approx([-1e4 - 4 * math.log(0.75), -3e4 - 4 * math.log(0.25)])
 
 
-@pytest.mark.parametrize(("total", "mean"), [(3.0, 0.5), (1e9, 1e-6)])
-def test_the_deviation_is_that_of_the_logit(total, mean):
-    t = np.linspace(-12, 12, 200_001) * deviation(total, mean) * (1.0 if total > 100 else 3.0)
-    weight = np.exp(log_weight(t, total, mean))
-    centre = np.average(t, weights=weight)
-    assert deviation(total, mean) == pytest.approx(math.sqrt(np.average((t - centre) ** 2, weights=weight)), rel=1e-8)
-
-
-def test_the_logit():
-    assert logit(0.75) == pytest.approx(math.log(3))
+@pytest.mark.parametrize(("first", "second"), [(2.0, 1.0), (1e3, 1e9)])
+def test_centre_and_deviation_are_those_of_the_logit(first, second):
+    beta = BetaLogit(first, second)
+    t = np.linspace(-40, 40, 400_001) * beta.deviation
+    weight = np.exp(beta.log_weight(t))
+    middle = np.average(t, weights=weight)
+    assert beta.deviation == pytest.approx(math.sqrt(np.average((t - middle) ** 2, weights=weight)), rel=1e-8)
+    assert beta.centre == pytest.approx(math.log(first / second))

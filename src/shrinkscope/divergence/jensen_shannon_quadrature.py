@@ -22,7 +22,7 @@ import math
 import numpy as np
 import torch
 
-from shrinkscope.divergence.beta_logit import deviation, log_variable, log_weight
+from shrinkscope.divergence.beta_logit import BetaLogit
 from shrinkscope.divergence.logarithms import log1p_remainder
 from shrinkscope.divergence.student_t_affinity import check_shifted
 from shrinkscope.divergence.trapezoid import falling_point, grid, trapezoid
@@ -124,16 +124,15 @@ def _across_the_shift(dim: int, df: float) -> tuple[Array, Array]:
     """Probabilities and logarithms of T ~ Beta((ν + 1)/2, (d − 1)/2) at the nodes of its logit."""
     if dim == 1:
         return np.ones(1), np.zeros(1)
-    total, mean = (df + dim) / 2, (df + 1) / (df + dim)
-    width = deviation(total, mean)
+    beta = BetaLogit((df + 1) / 2, (dim - 1) / 2)
 
     def weight(t: float) -> float:
-        return float(log_weight(np.asarray(t), total, mean))
+        return float(beta.log_weight(np.asarray(t)))
 
-    low, high = (falling_point(weight, 0.0, side * width, -_BULK) for side in (-1, 1))
-    t = grid(low, high, min(0.15, 0.25 * width))
-    share = np.exp(log_weight(t, total, mean))
-    return share / share.sum(), log_variable(t, mean)
+    low, high = (falling_point(weight, 0.0, side * beta.deviation, -_BULK) for side in (-1, 1))
+    t = grid(low, high, min(0.15, 0.25 * beta.deviation))
+    share = np.exp(beta.log_weight(t))
+    return share / share.sum(), beta.log_variable(t)
 
 
 def _distances(near: float, far: float) -> Array:

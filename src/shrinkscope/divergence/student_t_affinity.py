@@ -19,7 +19,7 @@ import math
 
 import numpy as np
 
-from shrinkscope.divergence.beta_logit import deviation, log_product, log_weight, logit
+from shrinkscope.divergence.beta_logit import BetaLogit
 from shrinkscope.divergence.student_t_contour import log_affinity_above
 from shrinkscope.divergence.trapezoid import falling_point, grid, ratio
 from shrinkscope.errors import DivergenceError
@@ -97,45 +97,47 @@ def _complement(a: float, b: float, log_q: float, order: float) -> tuple[float, 
 
     Multiplying the weight by v makes it integrable for orders somewhat above 1 as well, where E exceeds 1.
     """
-    total, mean = a + 2, (a * order + 1) / (a + 2)
+    beta = BetaLogit(a * order + 1, a * (1 - order) + 1)
     ceiling = math.log(b) + log_q  # (1 − f)/v is below bq, and below 1/v
 
     def bound(t: float) -> float:
-        return float(log_weight(np.asarray(t), total, mean)) + min(ceiling, -float(log_product(np.asarray(t), mean)))
+        return float(beta.log_weight(np.asarray(t))) + min(ceiling, -float(beta.log_product(np.asarray(t))))
 
     # The bound is concave; its maximum is at the mode of one of its two parts or where they are equal.
-    candidates = [0.0, (logit(order) if order < 1 else _knee(ceiling)) - logit(mean)]
+    other = math.log(order) - math.log1p(-order) if order < 1 else _knee(ceiling)
+    candidates = [0.0, other - beta.centre]
     level = max(bound(t) for t in candidates) - _NEGLIGIBLE
-    width = deviation(total, mean)
+    width = beta.deviation
     step = min(0.15, 0.25 * width)
     low, high = (falling_point(bound, end(candidates), side * width, level) for end, side in ((min, -1), (max, 1)))
     t = grid(low, high, step)
-    log_v, weight = log_product(t, mean), np.exp(log_weight(t, total, mean))
+    log_v, weight = beta.log_product(t), np.exp(beta.log_weight(t))
     terms = weight * -np.expm1(-b * np.logaddexp(0.0, log_v + log_q)) * np.exp(-log_v)
-    quotient, error = ratio(terms, weight, step, total * np.abs(t))
+    quotient, error = ratio(terms, weight, step, beta.exponents(t))
     factor = order * (1 - order) * a / (a + 1)
     return factor * quotient, abs(factor) * error
 
 
 def _log_mean(a: float, b: float, log_q: float, order: float) -> tuple[float, float]:
     """Logarithm of E as the mean of f under Beta(aα, a(1 − α)), where f takes most of the weight away."""
+    beta = BetaLogit(a * order, a * (1 - order))
 
     def log_f(t: np.ndarray) -> np.ndarray:
-        return -b * np.logaddexp(0.0, log_product(t, order) + log_q)
+        return -b * np.logaddexp(0.0, beta.log_product(t) + log_q)
 
     def weight(t: float) -> float:
-        return float(log_weight(np.asarray(t), a, order))
+        return float(beta.log_weight(np.asarray(t)))
 
     knee = _knee(math.log(b) + log_q)
-    candidates = np.array([0.0, knee - logit(order), -knee - logit(order)])
-    level = float((log_weight(candidates, a, order) + log_f(candidates)).max()) - _NEGLIGIBLE
-    width = deviation(a, order)
+    candidates = np.array([0.0, knee - beta.centre, -knee - beta.centre])
+    level = float((beta.log_weight(candidates) + log_f(candidates)).max()) - _NEGLIGIBLE
+    width = beta.deviation
     step = min(0.15, 0.25 * width)
     t = grid(falling_point(weight, 0.0, -width, level), falling_point(weight, 0.0, width, level), step)
-    weights = log_weight(t, a, order)
-    terms, own = weights + log_f(t), np.abs(log_f(t))
-    largest = float(terms.max())
-    quotient, error = ratio(np.exp(terms - largest), np.exp(weights), step, a * np.abs(t), own)
+    weights, logs = beta.log_weight(t), log_f(t)
+    largest = float((weights + logs).max())
+    terms = np.exp(weights + logs - largest)
+    quotient, error = ratio(terms, np.exp(weights), step, beta.exponents(t), np.abs(logs))
     return largest + math.log(quotient), error / quotient
 
 
