@@ -60,14 +60,13 @@ def log_affinity_above(delta: float, a: float, df: float, order: float) -> tuple
     def log_f(s: Array) -> Array:
         return -df / 2 * _log_complement(u + s, delta * delta / df, eta)
 
-    crossing = np.zeros(1, complex)
-    path = _Path(bend, u)
-    if float((weight(shift + crossing) + log_f(crossing))[0].real) < 0.5:
+    crossing, path = np.zeros(1, complex), _Path(bend, u)
+    if float(np.real(weight(shift + crossing) + log_f(crossing))[0]) < 0.5:
         excess, error = _excess(lambda s: weight(shift + s), log_f, path, exponents)
         return math.log1p(excess), error
     upper, upper_error = _log_integral(lambda s: weight(shift + s) + log_f(s), path)
     lower, lower_error = _log_integral(weight, _Path(_widest_bend(pole), pole))
-    return upper - lower, upper_error + lower_error + EPSILON * float(exponents(crossing.real)[0])
+    return upper - lower, upper_error + lower_error + EPSILON * float(exponents(np.zeros(1))[0])
 
 
 def _log_base(t: Array, order: float, pole: float) -> Array:
