@@ -87,6 +87,18 @@ def test_two_differences_under_one_rotation_follow_the_joint_haar_law(cosine):
         assert kstest(forms[:, 0] - forms[:, 1], expected).pvalue > LEVEL, name
 
 
+@pytest.mark.parametrize("dim", [128, 159, 255, 1009, 4099, 50_021])
+def test_every_coordinate_gets_the_same_share_of_every_other(dim):
+    # Flat blocks average the squares of their coordinates. After all rounds the share of one coordinate in each is
+    # 1/dim, up to what coordinates left out of a round do: at most 0.4 % over all dimensions from 128 to 1,100.
+    shares = torch.zeros(1, dim, dtype=torch.float64)
+    shares[0, 0] = 1.0
+    averaging = torch.full((32, 32), 1 / 32, dtype=torch.float64)
+    for step in RandomHadamard(dim, torch.Generator().manual_seed(0)).rounds:
+        step.mix(shares, averaging)
+    assert float((shares * dim - 1).abs().max()) < 0.004
+
+
 def identity(vectors: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return vectors
 
