@@ -29,6 +29,14 @@ class LatentError(ShrinkscopeError):
     """A latent distribution does not exist for these weights, or its name is unknown."""
 
 
+class CurvatureError(ShrinkscopeError):
+    """A curvature cannot be computed: too much memory, no convergence, or a loss without second derivatives."""
+
+
+class TheoryError(ShrinkscopeError):
+    """A statement of the theory does not apply to the numbers given."""
+
+
 class DataError(ShrinkscopeError):
     """Inputs, targets or metrics are not what an evaluation needs."""
 

@@ -18,7 +18,7 @@ BLOCK = 32
 _SMALLEST_BLOCK = 16
 _SMALLEST = 4  # dimension in blocks; below, the coordinates left out of a round would be too many
 _ROUNDS, _SWEEPS = 12, 3
-_PIECE = 2**21  # elements at a time, 16 MiB: less would fit a cache, but make threads wait for each other more often
+_PIECE = 2**20  # elements at a time, 8 MiB: less would fit a cache, but make threads wait for each other more often
 _SIGN_BIT = -(2**63)
 
 

@@ -11,7 +11,7 @@ from shrinkscope.divergence.covariance.orthogonal import Orthogonal
 from shrinkscope.divergence.covariance.spectrum import Equal, Spectrum, eigenvalues
 from shrinkscope.errors import DivergenceError
 
-_PIECE = 2**21  # coordinates, 16 MiB in float64
+_PIECE = 2**20  # coordinates, 8 MiB in float64
 
 
 class Rotated(Covariance):
