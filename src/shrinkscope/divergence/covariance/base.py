@@ -118,8 +118,9 @@ def positive_vector(values: Tensor, what: str) -> Float[Tensor, " dim"]:
     if values.ndim != 1 or values.numel() == 0:
         raise DivergenceError(f"{what} have shape {tuple(values.shape)}; expected a vector with at least one entry")
     values = values.detach().to(torch.float64)
-    wrong = ~(torch.isfinite(values) & (values > 0))
-    if bool(wrong.any()):
+    low, high = values.aminmax()  # one pass without temporaries of the vector's size; NaN goes through to both
+    if not (low > 0 and high < math.inf):
+        wrong = ~(torch.isfinite(values) & (values > 0))
         first = int(wrong.nonzero()[0])
         raise DivergenceError(
             f"{what}: {int(wrong.sum())} of {values.numel()} are not finite and positive, the first is number {first} "

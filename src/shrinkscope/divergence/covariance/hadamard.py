@@ -149,11 +149,15 @@ class _Round:
         matrix = matrix.to(rows.device)
         block = matrix.shape[0]
         body = rows[:, self.start : self.start + self.outer * block * self.stride]
+        # Memory of its own for each piece would be fetched from the system and given back each time, at twice the cost.
+        scratch = rows.new_empty(min(body.numel(), max(_PIECE, block)))
         for piece in _pieces(body.unflatten(1, (self.outer, block, self.stride))):
+            product = scratch[: piece.numel()].view(piece.shape)
             if self.stride == 1:  # one product of matrices instead of a matrix-vector product for each block
-                piece.copy_((piece.squeeze(-1) @ matrix.mT).unsqueeze(-1))
+                torch.matmul(piece.squeeze(-1), matrix.mT, out=product.squeeze(-1))
             else:
-                piece.copy_(torch.matmul(matrix, piece))
+                torch.matmul(matrix, piece, out=product)
+            piece.copy_(product)
 
     def flip(self, rows: Tensor) -> None:
         """Change the signs that the key draws, the same in each row, in place."""

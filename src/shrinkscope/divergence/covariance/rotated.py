@@ -11,7 +11,7 @@ from shrinkscope.divergence.covariance.orthogonal import Orthogonal
 from shrinkscope.divergence.covariance.spectrum import Equal, Spectrum, eigenvalues
 from shrinkscope.errors import DivergenceError
 
-_PIECE = 2**20  # coordinates, 8 MiB in float64
+_PIECE = 2**17  # coordinates, 1 MiB in float64: the temporaries of a piece stay in the cache
 
 
 class Rotated(Covariance):
@@ -33,7 +33,8 @@ class Rotated(Covariance):
             raise DivergenceError(f"scale {scale:g} of a rotated covariance; expected a finite positive number")
         self.orthogonal = orthogonal
         self.scale = float(scale)
-        self.variances = scale * eigenvalues(Equal() if spectrum is None else spectrum, orthogonal.dim)
+        values = eigenvalues(Equal() if spectrum is None else spectrum, orthogonal.dim)
+        self.variances = values if scale == 1 else scale * values  # a copy of 10⁸ of them takes as long as a check
 
     @property
     def dim(self) -> int:

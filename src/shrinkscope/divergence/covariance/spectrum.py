@@ -60,7 +60,7 @@ def eigenvalues(spectrum: Spectrum | Tensor, dim: int) -> Float[Tensor, " dim"]:
     Raises:
         DivergenceError: If there are not dim of them, or some are not finite and positive.
     """
-    values = spectrum if isinstance(spectrum, Tensor) else spectrum.eigenvalues(dim)
+    values = spectrum.clone() if isinstance(spectrum, Tensor) else spectrum.eigenvalues(dim)
     values = positive_vector(values, "eigenvalues of a spectrum")
     if values.numel() != dim:
         raise DivergenceError(f"a spectrum of {values.numel()} eigenvalues for dimension {dim}; expected {dim}")
