@@ -22,6 +22,7 @@ Both are summed by the trapezoidal rule with step h = 3/16. Relative errors, pro
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -70,9 +71,18 @@ def trapezoidal_rule(dim: float, df: float, largest: float) -> Rule:
     """
     total = (df + dim) / 2
     left, right = _ends(total, df, largest)
-    exponential = np.exp(STEP * np.arange(math.floor(left / STEP), math.ceil(right / STEP) + 1))
+    return _rule(total, df, math.floor(left / STEP), math.ceil(right / STEP))
+
+
+@lru_cache(maxsize=64)  # a study asks for few dimensions many times; a rule is 5 to 50 kB
+def _rule(total: float, df: float, first: int, last: int) -> Rule:
+    """The rule with nodes from first to last, in steps."""
+    exponential = np.exp(STEP * np.arange(first, last + 1))
     weights = total * STEP * np.exp(-total * np.log1p(exponential))
-    return Rule(total, df, weights, exponential / (1 + exponential) ** 2)
+    mixing = exponential / (1 + exponential) ** 2
+    for shared in (weights, mixing):
+        shared.flags.writeable = False
+    return Rule(total, df, weights, mixing)
 
 
 def _ends(total: float, df: float, largest: float) -> tuple[float, float]:
@@ -116,6 +126,6 @@ def slope(delta: Float64[Tensor, " n"], rule: Rule) -> Float64[Tensor, " n"]:
 
     Source: the third integral of the module's docstring.
     """
-    mixing, weights = torch.from_numpy(rule.mixing), torch.from_numpy(rule.weights * rule.mixing)
+    mixing, weights = torch.tensor(rule.mixing), torch.tensor(rule.weights * rule.mixing)
     tables = ((part * part / rule.df)[:, None] * mixing for part in delta.split(rule.block))
     return delta * torch.cat([torch.exp(-(rule.df / 2 + 1) * torch.log1p(table)) @ weights for table in tables])
