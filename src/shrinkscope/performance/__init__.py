@@ -5,15 +5,19 @@ from shrinkscope.performance.difference import PerformanceDifference, difference
 from shrinkscope.performance.evaluate import evaluate, evaluate_all
 from shrinkscope.performance.evaluation import Evaluation
 from shrinkscope.performance.metrics import Metric, measured_in
+from shrinkscope.performance.predictions import Predictions, PredictionTally, predictions
 
 __all__ = [
     "Evaluation",
     "Metric",
     "PerformanceDifference",
+    "PredictionTally",
+    "Predictions",
     "difference_between",
     "evaluate",
     "evaluate_all",
     "measured_in",
     "metrics",
     "performance_difference",
+    "predictions",
 ]

@@ -1,6 +1,7 @@
-"""Evaluation data: two tensors, or any iterable of batches, read as a stream of checked batches."""
+"""Evaluation data: tensors, or any iterable of batches, read as a stream of checked batches."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from torch import Tensor
 
@@ -8,6 +9,7 @@ from shrinkscope.errors import DataError
 
 Batch = tuple[Tensor, Tensor]
 Data = tuple[Tensor, Tensor] | Iterable[Batch] | Iterable[list[Tensor]]
+Inputs = Tensor | Iterable[Tensor] | Data
 
 
 def batches(data: object, batch_size: int) -> Iterator[Batch]:
@@ -33,10 +35,55 @@ def batches(data: object, batch_size: int) -> Iterator[Batch]:
         yield from _stream(data)
 
 
+def input_batches(inputs: object, batch_size: int) -> Iterator[Tensor]:
+    """Iterate once over unlabelled inputs as batches, each checked before it is handed on.
+
+    Args:
+        inputs: A tensor whose first dimension counts inputs; an iterable of such tensors, or of tuples and lists that
+            begin with one (a DataLoader over a dataset with or without targets); or a pair (inputs, targets).
+            Targets are not looked at.
+        batch_size: Inputs a batch when ``inputs`` is one tensor or one pair.
+
+    Yields:
+        Batches of at least one input.
+
+    Raises:
+        DataError: If there is no input, or a batch is not a tensor and does not begin with one.
+    """
+    if batch_size < 1:
+        raise DataError(f"batch_size = {batch_size}, expected at least 1")
+    if isinstance(inputs, (str, bytes, dict)) or not isinstance(inputs, Iterable):
+        raise DataError(f"inputs is {_described(inputs)}; expected a tensor or an iterable of batches")
+    if isinstance(inputs, (tuple, list)) and _is_one_pair(inputs):
+        inputs = _first_of_pair(inputs)
+    one = isinstance(inputs, Tensor)
+    found = False
+    for number, item in enumerate([inputs] if one else inputs, start=1):
+        batch = item[0] if isinstance(item, (tuple, list)) and item else item
+        if not isinstance(batch, Tensor) or batch.ndim == 0:
+            raise DataError(f"batch {number} of the inputs is {_described(item)}; expected a tensor of inputs first")
+        found |= len(batch) > 0
+        yield from (part for part in batch.split(batch_size if one else max(len(batch), 1)) if len(part))
+    if not found:
+        raise DataError("inputs holds no sample; give at least one (an iterator that was consumed before is empty)")
+
+
 def _is_one_pair(data: object) -> bool:
     # A list of two batches also has two items, but then its items are pairs; one tensor among them tells the
     # difference.
     return isinstance(data, (tuple, list)) and len(data) == 2 and any(isinstance(item, Tensor) for item in data)
+
+
+def _first_of_pair(pair: tuple[Any, ...] | list[Any]) -> Tensor:
+    first, second = pair
+    if not isinstance(first, Tensor):
+        raise DataError(f"inputs is a pair that begins with {_described(first)}; expected a tensor of inputs first")
+    if isinstance(second, Tensor) and first.ndim > 1 and first.shape[1:] == second.shape[1:]:
+        raise DataError(
+            f"inputs is a pair of tensors of shapes {tuple(first.shape)} and {tuple(second.shape)}: inputs with "
+            "targets, or two batches? Give the inputs alone, or torch.cat of the batches"
+        )
+    return first
 
 
 def _split(pair: Batch, batch_size: int) -> Iterator[Batch]:

@@ -1,8 +1,7 @@
 """Evaluating networks on the same batches, in evaluation mode, leaving them as they were found."""
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +9,8 @@ from torch import Tensor, nn
 from shrinkscope.errors import DataError
 from shrinkscope.performance.data import Data, batches
 from shrinkscope.performance.evaluation import Evaluation, Tally
+from shrinkscope.performance.forward import evaluation_mode, forward
 from shrinkscope.performance.metrics import DEFAULT_METRICS, Metric
-
-_INPUT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def evaluate(
@@ -52,6 +50,7 @@ def evaluate_all(
     batch_size: int = 512,
     *,
     progress: Callable[[int], None] | None = None,
+    observe: Callable[[Mapping[str, Tensor]], None] | None = None,
 ) -> dict[str, Evaluation]:
     """Measure several networks in one pass over the data, each metric in its unit.
 
@@ -63,6 +62,8 @@ def evaluate_all(
         metrics: As for ``evaluate``.
         batch_size: As for ``evaluate``.
         progress: As for ``evaluate``.
+        observe: Called after each batch with the outputs of every network on it, by name, on the CPU: for what
+            is measured between networks, which a second pass over one-shot data could not see.
 
     Returns:
         Name to evaluation, paired sample by sample.
@@ -75,11 +76,14 @@ def evaluate_all(
     done = 0
     with ExitStack() as stack, torch.no_grad():
         for model in networks.values():
-            stack.enter_context(_evaluation_mode(model))
+            stack.enter_context(evaluation_mode(model))
         for inputs, targets in batches(data, batch_size):
             kept_targets = targets.detach().to("cpu")
-            for name, model in networks.items():
-                tallies[name].add(_forward(name, model, inputs), kept_targets)
+            outputs = {name: forward(name, model, inputs) for name, model in networks.items()}
+            for name, tally in tallies.items():
+                tally.add(outputs[name], kept_targets)
+            if observe is not None:
+                observe(outputs)
             done += len(inputs)
             if progress is not None:
                 progress(done)
@@ -94,48 +98,3 @@ def _validated_metrics(metrics: Mapping[str, Metric] | None) -> dict[str, Metric
         if not callable(metric):
             raise DataError(f"metric '{name}' is a {type(metric).__name__}, expected a function (outputs, targets)")
     return chosen
-
-
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    flags = [(module, module.training) for module in model.modules()]
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        # train() first: modules that override it (to merge or cache weights) must see the way back, too.
-        model.train(was_training)
-        for module, training in flags:
-            module.training = training
-
-
-def _forward(name: str, model: nn.Module, inputs: Tensor) -> Tensor:
-    device, dtype = _placement(model)
-    # A copy, because a network may begin with an in-place operation, and the next network must see the same
-    # inputs.
-    own = inputs.detach().to(device=device, dtype=dtype if inputs.is_floating_point() else None, copy=True)
-    try:
-        outputs = model(own)
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
-        what = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(
-            f"{name} failed on inputs of shape {tuple(inputs.shape)} and type {inputs.dtype}: {what}; "
-            "give inputs as it was trained on"
-        ) from error
-    if not isinstance(outputs, Tensor):
-        raise DataError(
-            f"{name} returned a {type(outputs).__name__}, expected a tensor; wrap it in a module that returns one"
-        )
-    if outputs.shape[:1] != inputs.shape[:1]:
-        raise DataError(
-            f"{name} returned shape {tuple(outputs.shape)} for {len(inputs)} inputs, expected a row for each"
-        )
-    return outputs.detach().to("cpu")
-
-
-def _placement(model: nn.Module) -> tuple[torch.device, torch.dtype | None]:
-    first = next(itertools.chain(model.parameters(), model.buffers()), None)
-    tensors = itertools.chain(model.parameters(), model.buffers())
-    dtype = next((tensor.dtype for tensor in tensors if tensor.dtype in _INPUT_TYPES), None)
-    return torch.device("cpu") if first is None else first.device, dtype
