@@ -4,8 +4,8 @@ from typing import Literal
 
 import msgspec
 
-Form = Literal["published", "corrected"]
-"""Which text a bound follows: the paper as printed, or what its argument really gives."""
+Form = Literal["published", "corrected", "sharpened"]
+"""Which text a bound follows: the paper as printed, what its argument really gives, or a better argument."""
 
 Side = Literal["upper", "lower"]
 
@@ -27,7 +27,7 @@ class Bound(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         statement: The statement of the paper, for example ``"Lemma 3.1"``, or ``"predictive bound"``.
-        form: As published or corrected.
+        form: As published, corrected or sharpened.
         side: Whether the quantity is at most (upper) or at least (lower) the value.
         quantity: What is bounded, in words and with the symbol used.
         value: The bound, in ``unit``; infinity where the statement says nothing.
