@@ -1,1 +1,27 @@
 """How the loss bends around the weights: eigenvalues, traces, gradients and quadratic forms, each with its error."""
+
+from shrinkscope.curvature.base import Curvature, Delta
+from shrinkscope.curvature.eigenvalue import Eigenvalue, largest_eigenvalue, smallest_eigenvalue, spectral_norm
+from shrinkscope.curvature.gradient import GradientNorm, gradient_norm
+from shrinkscope.curvature.hessian import gauss_newton, hessian
+from shrinkscope.curvature.last_layer import LastLayerHessian, last_layer_hessian
+from shrinkscope.curvature.network import NetworkCurvature
+from shrinkscope.curvature.quadratic import QuadraticForm, quadratic_form
+
+__all__ = [
+    "Curvature",
+    "Delta",
+    "Eigenvalue",
+    "GradientNorm",
+    "LastLayerHessian",
+    "NetworkCurvature",
+    "QuadraticForm",
+    "gauss_newton",
+    "gradient_norm",
+    "hessian",
+    "largest_eigenvalue",
+    "last_layer_hessian",
+    "quadratic_form",
+    "smallest_eigenvalue",
+    "spectral_norm",
+]
