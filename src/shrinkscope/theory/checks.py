@@ -50,5 +50,5 @@ def probability(value: float, what: str) -> float:
 
 
 def times(first: float, second: float) -> float:
-    """The product of two numbers of at least 0, where nothing times infinity is nothing."""
+    """The product of two numbers, where nothing times infinity is nothing."""
     return 0.0 if first == 0 or second == 0 else first * second

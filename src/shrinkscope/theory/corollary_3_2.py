@@ -43,7 +43,7 @@ def as_published(
         form="published",
         side="upper",
         quantity="D(F, F̃), the performance difference",
-        value=mass * bend / 2 * math.sqrt(2 * epsilon / smallest),
+        value=times(mass * bend / 2, math.sqrt(2 * epsilon / smallest)),
         unit="loss",
         constants={"ε": epsilon, "λ_min(Σ⁻¹)": smallest, "λ_max": bend, "E[Y]": mass},
         assumptions=(

@@ -4,7 +4,7 @@ import math
 
 from shrinkscope.theory import equation_16
 from shrinkscope.theory.bound import Assumption, Bound, Form
-from shrinkscope.theory.checks import finite, not_negative, positive
+from shrinkscope.theory.checks import finite, not_negative, positive, times
 from shrinkscope.theory.taylor import published_assumptions, second_order, second_order_assumptions
 
 
@@ -48,7 +48,7 @@ def as_published(
         form="published",
         side="upper",
         quantity="|f(ω*) − f(ω̃ᵗ)|, the performance difference at iteration t",
-        value=bend / 2 * (rest + (second * rest + epsilon) / first),
+        value=times(bend / 2, rest + (second * rest + epsilon) / first),
         unit="loss",
         constants={
             "ε_t": epsilon,
