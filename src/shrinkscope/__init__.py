@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shrinkscope import divergence
-    from shrinkscope.analysis import Comparison, Explanation, compare, explain
+    from shrinkscope.analysis import Comparison, Explanation, OptimalSparsity, compare, explain, optimal_sparsity
     from shrinkscope.compression import (
         LowRank,
         MagnitudePruning,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from shrinkscope.weights import LayerSelection
 
 _HOME = {
-    "analysis": ("Comparison", "Explanation", "compare", "explain"),
+    "analysis": ("Comparison", "Explanation", "OptimalSparsity", "compare", "explain", "optimal_sparsity"),
     "compression": (
         "LowRank",
         "MagnitudePruning",
@@ -52,6 +52,7 @@ __all__ = [
     "LowRank",
     "MagnitudePruning",
     "Mask",
+    "OptimalSparsity",
     "Quantity",
     "RandomPruning",
     "RotatedGaussian",
@@ -65,6 +66,7 @@ __all__ = [
     "compress",
     "divergence",
     "explain",
+    "optimal_sparsity",
     "performance_difference",
     "prune",
 ]

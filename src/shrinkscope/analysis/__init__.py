@@ -3,6 +3,19 @@
 from shrinkscope.analysis.compare import compare
 from shrinkscope.analysis.comparison import Comparison
 from shrinkscope.analysis.explain import Explanation, explain
+from shrinkscope.analysis.optimal_sparsity import optimal_sparsity
 from shrinkscope.analysis.records import LayerRecord, Total
+from shrinkscope.analysis.sparsity_records import OptimalSparsity, SparsityCurve, SparsityPoint
 
-__all__ = ["Comparison", "Explanation", "LayerRecord", "Total", "compare", "explain"]
+__all__ = [
+    "Comparison",
+    "Explanation",
+    "LayerRecord",
+    "OptimalSparsity",
+    "SparsityCurve",
+    "SparsityPoint",
+    "Total",
+    "compare",
+    "explain",
+    "optimal_sparsity",
+]
