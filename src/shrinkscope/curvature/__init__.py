@@ -7,6 +7,8 @@ from shrinkscope.curvature.hessian import gauss_newton, hessian
 from shrinkscope.curvature.last_layer import LastLayerHessian, last_layer_hessian
 from shrinkscope.curvature.network import NetworkCurvature
 from shrinkscope.curvature.quadratic import QuadraticForm, quadratic_form
+from shrinkscope.curvature.segment import SegmentEigenvalue, segment_eigenvalue
+from shrinkscope.curvature.trace import Trace, trace
 
 __all__ = [
     "Curvature",
@@ -16,12 +18,16 @@ __all__ = [
     "LastLayerHessian",
     "NetworkCurvature",
     "QuadraticForm",
+    "SegmentEigenvalue",
+    "Trace",
     "gauss_newton",
     "gradient_norm",
     "hessian",
     "largest_eigenvalue",
     "last_layer_hessian",
     "quadratic_form",
+    "segment_eigenvalue",
     "smallest_eigenvalue",
     "spectral_norm",
+    "trace",
 ]

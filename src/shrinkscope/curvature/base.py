@@ -76,6 +76,10 @@ class Curvature(ABC):
     def gradient(self) -> Tensor:
         """Gradient of the mean loss, float64 of shape (dimension,), in loss per weight."""
 
+    def traces(self) -> Tensor | None:
+        """Trace of each sample's matrix, float64 of shape (samples,), where there is a formula for it."""
+        return None
+
     @abstractmethod
     def parts(self, number: int, generator: torch.Generator) -> "list[Curvature]":
         """The curvatures of disjoint parts of the samples.

@@ -40,6 +40,18 @@ class Eigenvalue(msgspec.Struct, frozen=True, kw_only=True):
     products: int
     resampled: tuple[float, ...]
 
+    @property
+    def sampling_bias(self) -> float | None:
+        """How far sampling is expected to have moved the eigenvalue outwards; None without resamples.
+
+        Parts of n/R samples lie farther out than all n on average. If the distance from the population goes as
+        1/samples, the distance of the whole is 1/(R − 1) of that between the parts and the whole.
+        """
+        if not self.resampled:
+            return None
+        mean = sum(self.resampled) / len(self.resampled)
+        return (mean - self.eigenvalue.value) / (len(self.resampled) - 1)
+
 
 def largest_eigenvalue(
     curvature: Curvature,
@@ -188,6 +200,7 @@ def _eigenvalue(
 def _quantity(value: float, resampled: Tensor, curvature: Curvature) -> Quantity:
     unit = f"{curvature.unit} per weight²"
     if len(resampled):
+        # A part has 1/R of the samples and so √R times the error of all of them.
         error = float(resampled.std(correction=1)) / len(resampled) ** 0.5
         return Quantity(value=value, unit=unit, status="estimate", standard_error=error)
     return Quantity(value=value, unit=unit, status="exact" if curvature.dimension <= DENSE else "estimate")

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from shrinkscope.curvature.base import Curvature
 from shrinkscope.curvature.features import check_name, last_layer_of
+from shrinkscope.curvature.memory import check_memory
 from shrinkscope.curvature.samples import samples_of
 from shrinkscope.curvature.snapshot import plain_copy
 from shrinkscope.errors import CurvatureError
@@ -100,6 +101,13 @@ class LastLayerHessian(Curvature):
         Source: derived here, after Böhning (1992), Multinomial logistic regression algorithm; tested at random weights.
         """
         width = self.features.shape[1]
+        check_memory(
+            f"the second moments of {width:,} features",
+            4 * 8 * width * width,
+            self.memory_limit,
+            "cpu",
+            "use another machine: they do not get fewer with fewer samples",
+        )
         moments = self.features.T @ self.features / self.samples
         # Rounding takes at most (samples) ε of the trace in the sums, and a few (width) ε of it in the eigenvalue.
         rounding = (self.samples + 10 * width) * torch.finfo(torch.float64).eps * float(moments.trace())

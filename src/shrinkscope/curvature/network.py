@@ -85,11 +85,12 @@ class NetworkCurvature(Curvature):
     def gradient(self) -> Tensor:
         """Gradient of the mean loss; see ``Curvature``."""
         total = torch.zeros(self.dimension, dtype=torch.float64)
-        for inputs, targets in self.data:
-            losses = self._losses(inputs, targets)
-            slopes = grad(lambda values, losses=losses: losses(values).mean())(self._values())
-            flat = torch.cat([slopes[name].reshape(-1) for name in self.shapes])
-            total += flat.to("cpu", torch.float64) * (len(inputs) / self.samples)
+        with second_derivatives(self.description):
+            for inputs, targets in self.data:
+                losses = self._losses(inputs, targets)
+                slopes = grad(lambda values, losses=losses: losses(values).mean())(self._values())
+                flat = torch.cat([slopes[name].reshape(-1) for name in self.shapes])
+                total += flat.to("cpu", torch.float64) * (len(inputs) / self.samples)
         return total
 
     def parts(self, number: int, generator: torch.Generator) -> list[Curvature]:
