@@ -73,6 +73,9 @@ def test_out_writes_the_format_of_the_suffix(files, tmp_path, monkeypatch, capsy
         (["diff", "DENSE", "PRUNED", "--jsn"], "No such option: --jsn"),
         (["dif", "DENSE", "PRUNED"], "No such command 'dif'"),
         (["explain", "DENSE", "PRUNED", "--data", "digits"], "without a network to run them in"),
+        (["explain", "DENSE", "PRUNED", "--inputs", "digits"], "without a network to run them in"),
+        (["explain", "DENSE", "PRUNED", "--inputs", "x.txt", "--network", "lenet300"], "x.txt: not usable as inputs"),
+        (["explain", "DENSE", "PRUNED", "--confidence", "95"], "confidence = 95; expected a number between 0 and 1"),
         (["explain", "DENSE", "PRUNED", "--data", "x.txt", "--network", "lenet300"], "x.txt: not usable as data"),
         (["explain", "DENSE", "PRUNED", "--data", "digits", "--network", "alexnet"], "unknown network 'alexnet'"),
         (
@@ -97,6 +100,41 @@ def test_an_error_is_one_line_and_exit_code_two(files, monkeypatch, capsys, tmp_
     assert err.startswith("shrinkscope: ")
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.fixture
+def classifiers(tmp_path):
+    """LeNet-300-100 with random weights, the same with its smallest weights removed, and 40 unlabelled images."""
+    import torch
+
+    from shrinkscope import MagnitudePruning, prune
+    from shrinkscope.experiments.zoo import load_network
+
+    torch.manual_seed(0)
+    network = load_network("lenet300")
+    paths = [str(tmp_path / f"{name}.npz") for name in ("dense", "pruned")]
+    np.savez(paths[0], **{name: value.numpy() for name, value in network.state_dict().items()})
+    prune(network, MagnitudePruning(level=0.5))
+    np.savez(paths[1], **{name: value.numpy() for name, value in network.state_dict().items()})
+    images = str(tmp_path / "images.npy")
+    np.save(images, np.random.default_rng(0).normal(size=(40, 784)).astype(np.float32))
+    return [*paths, "--network", "lenet300", "--inputs", images]
+
+
+def test_unlabelled_inputs_bound_the_accuracy_drop(classifiers, monkeypatch, capsys, tmp_path):
+    page = tmp_path / "page.html"
+    code, out, err = run(monkeypatch, capsys, "explain", *classifiers, "--confidence", "0.9", "--out", str(page))
+    assert (code, err) == (0, "")
+    assert "points (with 90 % confidence; from 40 unlabelled inputs, " in " ".join(out.split())
+    assert "What is proved" in page.read_text()
+
+
+def test_the_bound_stands_in_the_json(classifiers, monkeypatch, capsys):
+    code, out, err = run(monkeypatch, capsys, "explain", *classifiers, "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)["predictive"]["inputs"]
+    assert (found["samples"], found["confidence"], found["accuracy"]["side"]) == (40, 0.95, "upper")
+    assert found["accuracy"]["value"] > found["disagreements"] / 40
 
 
 def test_version_and_bare_call(monkeypatch, capsys):

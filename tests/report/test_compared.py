@@ -2,10 +2,19 @@ import math
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from shrinkscope.analysis import Comparison, Explanation
+from shrinkscope.analysis.predictive import Predictive
 from shrinkscope.errors import SelectionError
-from shrinkscope.report.compared import layer_sheet, not_compared, obstacles, performance_sheet, verdict
+from shrinkscope.report.compared import (
+    layer_sheet,
+    not_compared,
+    obstacles,
+    performance_sheet,
+    predictive_sheet,
+    verdict,
+)
 from shrinkscope.report.sheet import Cell, Sheet
 
 
@@ -65,8 +74,6 @@ def test_everything_that_was_not_compared_is_named_with_its_reason(comparison: C
 
 
 def test_a_reason_that_many_layers_share_is_given_once(comparison: Comparison):
-    from msgspec.structs import replace
-
     (steps,) = [row for row in comparison.rows if row.layer == "bn.steps"]
     many = tuple(replace(steps, layer=f"bn{index}.steps") for index in range(7))
     (sentence,) = not_compared(replace(comparison, rows=many, unpaired=()))
@@ -90,9 +97,34 @@ def test_performance_has_a_row_for_each_split_and_measure(explanation: Explanati
     assert obstacles(explanation) == []
 
 
-def test_a_difference_that_was_not_measured_is_not_available(explanation: Explanation):
-    from msgspec.structs import replace
+def test_bounds_stand_beside_the_measured_difference(explanation: Explanation):
+    sheet = predictive_sheet(explanation)
+    found = explanation.predictive["test"]
+    assert sheet is not None
+    assert found.accuracy is not None
+    accuracy, measured = column(sheet, "accuracy")[0], sheet.rows[0][4]
+    assert accuracy.order == found.accuracy.value
+    change = explanation.performance["test"]["accuracy"].difference
+    assert change is not None
+    assert measured.order == 100 * change
+    # Bounds from other inputs stand beside the only split that was measured, and beside none of two.
+    apart = predictive_sheet(replace(explanation, predictive={"inputs": found}))
+    assert apart is not None
+    assert apart.rows[0][4] == measured
+    two = replace(explanation, predictive={"inputs": found}, performance=explanation.performance | {"train": {}})
+    both = predictive_sheet(two)
+    assert both is not None
+    assert both.rows[0][4].text == "n/a"
 
+
+def test_without_predictions_there_is_no_table_of_bounds(explanation: Explanation):
+    absent = Predictive(confidence=0.95, measurable=False, reason="no classes")
+    without = replace(explanation, predictive={"test": absent})
+    assert predictive_sheet(without) is None
+    assert obstacles(without) == ["bound from the predictions on test: no classes"]
+
+
+def test_a_difference_that_was_not_measured_is_not_available(explanation: Explanation):
     lost = replace(
         explanation.performance["test"]["loss"],
         compressed=math.nan,

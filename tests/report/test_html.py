@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from shrinkscope.analysis import Comparison, Explanation
 from shrinkscope.errors import OutputError
@@ -146,6 +147,18 @@ def test_an_explanation_shows_performance(explanation: Explanation):
     html = comparison_report(explanation)
     assert "Performance before and after" in html
     assert "95% interval" in html
+
+
+def test_an_explanation_shows_what_is_proved(explanation: Explanation):
+    html = comparison_report(explanation)
+    assert '<section id="proved">' in html
+    assert "Accuracy drops by at most" in html
+    assert "What the predictions prove, whatever the labels are" in html
+    assert "<dt" in html[html.index("total variation") :]  # the glossary explains it
+    assert Outline(html).open == []
+    without = comparison_report(replace(explanation, predictive={}))
+    assert 'id="proved"' not in without
+    assert "total variation" not in without
 
 
 def test_identical_networks_need_no_picture(explanation: Explanation):

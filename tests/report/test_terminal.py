@@ -7,6 +7,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from shrinkscope.analysis import Comparison, Explanation
+from shrinkscope.analysis.predictive import Predictive
 from shrinkscope.errors import SelectionError
 from shrinkscope.report import print_comparison, print_demo, print_explanation
 
@@ -96,10 +97,28 @@ def test_an_explanation_begins_with_performance(explanation: Explanation):
     assert max(cell_len(line) for line in text.splitlines()) <= 110
 
 
+def test_an_explanation_says_what_is_proved_about_the_accuracy(explanation: Explanation):
+    to = console(110)
+    print_explanation(explanation, to)
+    text = " ".join(printed(to).split())
+    bound = explanation.predictive["test"].accuracy
+    assert bound is not None
+    assert f"Accuracy drops by at most {100 * bound.value:.3g} points (with 95 % confidence; from 60 inputs" in text
+    assert text.index("Performance before") < text.index("Accuracy drops") < text.index("Damage by layer")
+
+
+def test_bounds_that_do_not_exist_are_explained(explanation: Explanation):
+    to = console(110)
+    absent = Predictive(confidence=0.95, measurable=False, reason="a regression")
+    print_explanation(replace(explanation, predictive={"test": absent}), to)
+    assert "bound from the predictions on test: a regression" in printed(to)
+
+
 def test_an_explanation_without_data_is_a_comparison(explanation: Explanation):
     to = console(110)
-    print_explanation(replace(explanation, performance={}), to)
+    print_explanation(replace(explanation, performance={}, predictive={}), to)
     assert "Performance" not in printed(to)
+    assert "Accuracy" not in printed(to)
 
 
 def test_columns_without_room_are_named(records: Any, comparison: Comparison):

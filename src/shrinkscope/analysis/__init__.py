@@ -4,6 +4,7 @@ from shrinkscope.analysis.compare import compare
 from shrinkscope.analysis.comparison import Comparison
 from shrinkscope.analysis.explain import Explanation, explain
 from shrinkscope.analysis.optimal_sparsity import optimal_sparsity
+from shrinkscope.analysis.predictive import Predictive
 from shrinkscope.analysis.records import LayerRecord, Total
 from shrinkscope.analysis.sparsity_records import OptimalSparsity, SparsityCurve, SparsityPoint
 
@@ -12,6 +13,7 @@ __all__ = [
     "Explanation",
     "LayerRecord",
     "OptimalSparsity",
+    "Predictive",
     "SparsityCurve",
     "SparsityPoint",
     "Total",

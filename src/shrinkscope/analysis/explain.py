@@ -12,15 +12,21 @@ from torch import nn
 
 from shrinkscope.analysis.compare import compare
 from shrinkscope.analysis.comparison import Comparison
+from shrinkscope.analysis.predictive import PredictionWatch, Predictive, predictive_of
 from shrinkscope.errors import OutputError, WeightsError
 from shrinkscope.files import write_text
 from shrinkscope.latent import DEFAULT, Latent
-from shrinkscope.performance import Metric, PerformanceDifference, performance_difference
-from shrinkscope.performance.data import Data
+from shrinkscope.performance import Metric, PerformanceDifference, difference_between, evaluate_all, predictions
+from shrinkscope.performance.bootstrap import check_resampling
+from shrinkscope.performance.data import Data, Inputs
+from shrinkscope.theory.confidence import check_confidence
 from shrinkscope.weights import LayersLike, WeightsLike, open_weights
 
 ONE_SPLIT = "data"
 """Name of the only split when the data are not given by split."""
+
+INPUTS = "inputs"
+"""Name under which the bounds from unlabelled inputs stand."""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,23 +35,30 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         comparison: Layer by layer, from the weights.
         performance: Split → metric → difference, an estimate with its interval; empty without data.
+        predictive: What the predictions prove without labels: under ``"inputs"`` if inputs were given, else for each
+            split, from its inputs; empty without either.
     """
 
     comparison: Comparison
     performance: dict[str, dict[str, PerformanceDifference]]
+    predictive: dict[str, Predictive] = {}
 
     def summary(self) -> str:
-        """The comparison and the performance differences in a few lines of plain text."""
-        from shrinkscope.analysis.wording import performance_in_words
+        """The performance differences, the bounds and the comparison in a few lines of plain text."""
+        from shrinkscope.analysis.wording import performance_in_words, predictive_in_words
 
-        return "\n".join([*performance_in_words(self.performance), self.comparison.summary()])
+        bounds = predictive_in_words(self.predictive, self.performance)
+        return "\n".join([*performance_in_words(self.performance), *bounds, self.comparison.summary()])
 
     def to_json(self) -> str:
         """Everything as JSON text; undefined numbers are null, never NaN."""
-        performance = msgspec.to_builtins(self.performance)
-        return json.dumps(
-            {"comparison": json.loads(self.comparison.to_json()), "performance": performance}, indent=2, allow_nan=False
-        )
+        parts = {
+            "comparison": json.loads(self.comparison.to_json()),
+            "performance": msgspec.to_builtins(self.performance),
+            # Encoded once: an infinite divergence is null in msgspec's JSON.
+            "predictive": json.loads(msgspec.json.encode(self.predictive)),
+        }
+        return json.dumps(parts, indent=2, allow_nan=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the explanation to a .json file, all or nothing.
@@ -67,6 +80,7 @@ def explain(
     dense: WeightsLike,
     compressed: WeightsLike,
     *,
+    inputs: Inputs | None = None,
     data: Data | Mapping[str, Data] | None = None,
     network: nn.Module | None = None,
     metrics: Mapping[str, Metric] | None = None,
@@ -76,44 +90,65 @@ def explain(
     confidence: float = 0.95,
     generator: torch.Generator | None = None,
 ) -> Explanation:
-    """Explain a compressed network: what changed in each layer, and how much performance it cost on the data given.
+    """Explain a compressed network: what changed in each layer, what it can cost at most, and what it cost on data.
 
     Args:
         dense: The network before compression: a module, a state dict or a file.
         compressed: The network after compression.
+        inputs: Unlabelled inputs of a classifier: a tensor, batches of tensors, or data whose targets are not looked
+            at. They must be an independent sample of the population that is meant, and none on which a network was
+            trained, compressed or calibrated. Without them the inputs of ``data`` serve, in the same pass.
         data: (inputs, targets), an iterable of such batches, or a mapping from split to either, for example
-            ``{"train": …, "test": …}``. Without data only the weights are compared.
-        network: A module of the right architecture; needed with data when a side is not a module, because weights alone
-            cannot be run. It is copied, not changed.
+            ``{"train": …, "test": …}``. Without inputs and data only the weights are compared.
+        network: A module of the right architecture; needed with inputs or data when a side is not a module, because
+            weights alone cannot be run. It is copied, not changed.
         metrics: Name → function of outputs and targets; cross-entropy in nats and accuracy as a fraction by default.
         latents: Latent distributions, by name or as objects.
         layers: Which layers the comparison covers; the performance is always that of the whole network.
         resamples: Resamples of the paired bootstrap.
-        confidence: Probability that the intervals aim at.
+        confidence: Probability that the intervals aim at, and with which each of the bounds holds.
         generator: Source of the resamples; seed 0 when None, so that a call can be repeated.
 
     Returns:
-        The comparison and, for each split and metric, the signed difference (compressed − dense) with its interval; its
-        absolute value is the paper's PD.
+        The comparison; for each split and metric the signed difference (compressed − dense) with its interval, whose
+        absolute value is the paper's PD; and upper bounds on the difference over the population: of the accuracy, and
+        of the mean probability of the right label.
 
     Raises:
         WeightsError: If weights cannot be read, or a network is needed and missing or of another architecture.
-        DataError: If the data are not usable.
+        DataError: If inputs or data are not usable. Data of another kind than classes are no error: the bounds then
+            say why they do not exist.
+        TheoryError: If the confidence is impossible.
 
-    Source: paper, Definition 2.8 (PD); the interval is a percentile bootstrap over samples, the networks paired.
+    Source: paper, Definition 2.8 (PD); the interval is a percentile bootstrap over samples, the networks paired. The
+        bounds are derived in docs/theory.md.
     """
+    check_confidence(confidence)
+    if data is not None:
+        check_resampling(resamples, confidence)
     comparison = compare(dense, compressed, latents=latents, layers=layers)
-    if data is None:
+    if inputs is None and data is None:
         return Explanation(comparison=comparison, performance={})
-    before, after = runnable(dense, network), runnable(compressed, network)
-    splits: Mapping[str, Data] = data if isinstance(data, Mapping) else {ONE_SPLIT: data}  # type: ignore[assignment]
-    performance = {
-        split: performance_difference(
-            before, after, part, metrics, resamples=resamples, confidence=confidence, generator=generator
+    networks = {"dense": runnable(dense, network), "compressed": runnable(compressed, network)}
+    predictive: dict[str, Predictive] = {}
+    if inputs is not None:
+        predictive[INPUTS] = predictive_of(predictions(networks["dense"], networks["compressed"], inputs), confidence)
+    performance = {}
+    for split, part in _splits(data).items():
+        watch = PredictionWatch("dense", "compressed")
+        both = evaluate_all(networks, part, metrics, observe=watch if inputs is None else None)
+        performance[split] = difference_between(
+            both["dense"], both["compressed"], resamples=resamples, confidence=confidence, generator=generator
         )
-        for split, part in splits.items()
-    }
-    return Explanation(comparison=comparison, performance=performance)
+        if inputs is None:
+            predictive[split] = watch.predictive(confidence)
+    return Explanation(comparison=comparison, performance=performance, predictive=predictive)
+
+
+def _splits(data: Data | Mapping[str, Data] | None) -> Mapping[str, Data]:
+    if data is None:
+        return {}
+    return data if isinstance(data, Mapping) else {ONE_SPLIT: data}  # type: ignore[return-value]
 
 
 def runnable(weights: WeightsLike, network: nn.Module | None) -> nn.Module:

@@ -1,5 +1,6 @@
 """A comparison in words: what changed, where most, and what could not be compared."""
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ from shrinkscope.performance import PerformanceDifference
 
 if TYPE_CHECKING:
     from shrinkscope.analysis.comparison import Comparison
+    from shrinkscope.analysis.predictive import Predictive
 
 SHOWN = 3
 
@@ -86,3 +88,54 @@ def _difference_in_words(difference: PerformanceDifference) -> str:
     if difference.lower is not None and difference.upper is not None:
         text += f" ({difference.confidence:.0%} interval {difference.lower:+.4f} to {difference.upper:+.4f})"
     return f"{text}, {difference.samples:,} samples"
+
+
+def predictive_in_words(
+    predictive: Mapping[str, "Predictive"], performance: Mapping[str, Mapping[str, PerformanceDifference]]
+) -> list[str]:
+    """What the predictions prove, two sentences for each set of inputs, with the measured accuracy beside.
+
+    Args:
+        predictive: Name of the inputs → bounds.
+        performance: Split → metric → difference; the measured accuracies come from here.
+
+    Returns:
+        The sentences.
+    """
+    sentences = []
+    for name, found in predictive.items():
+        if found.accuracy is None or found.probability is None or found.mean_total_variation is None:
+            sentences.append(f"no bound from the predictions on {name}: {found.reason}")
+            continue
+        source = "unlabelled inputs" if name not in performance else f"inputs of {name}, their labels unused"
+        at = f"with {100 * found.confidence:.6g} % confidence"
+        sentences += [
+            f"Accuracy drops by at most {at_most_points(found.accuracy.value)} points ({at}; from {found.samples:,} "
+            f"{source}, {found.disagreements:,} of which the networks classify differently)"
+            f"{_measured(name, performance)}",
+            "The mean probability of the right label changes by at most "
+            f"{at_most_points(found.probability.value)} points ({at}; mean total variation "
+            f"{found.mean_total_variation.value:.3g})",
+        ]
+    return sentences
+
+
+def at_most_points(fraction: float) -> str:
+    """Write an upper bound in percentage points, rounded up, so that what is printed still is a bound.
+
+    >>> at_most_points(0.01941), at_most_points(0.00030), at_most_points(0.02), at_most_points(1.0)
+    ('2.0', '0.030', '2.0', '100')
+    """
+    points = 100 * fraction
+    if points >= 100 or points == 0:
+        return f"{points:.0f}"
+    decimals = 1 if points >= 1 else 1 - math.floor(math.log10(points))
+    # The last bits of a decimal fraction are not worth a step: 2.0000000000000004 is 2.0.
+    return f"{math.ceil(round(points * 10**decimals, 6)) / 10**decimals:.{decimals}f}"
+
+
+def _measured(name: str, performance: Mapping[str, Mapping[str, PerformanceDifference]]) -> str:
+    splits = [name] if name in performance else list(performance)
+    found = {split: performance[split]["accuracy"].difference for split in splits if "accuracy" in performance[split]}
+    told = [f"{100 * change:+.1f} points on {split}" for split, change in found.items() if change is not None]
+    return f"; measured: {', '.join(told)}" if told else ""

@@ -29,6 +29,19 @@ def explain(
             show_default=False,
         ),
     ] = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option(
+            "--inputs",
+            metavar="SOURCE",
+            help="Unlabelled inputs that bound the accuracy drop: a .npz with x, a .npy, a directory with MNIST's test "
+            "images, or digits. Without them the inputs of --data serve.",
+            show_default=False,
+        ),
+    ] = None,
+    confidence: Annotated[
+        float, typer.Option("--confidence", help="Of the intervals, and of each bound; between 0 and 1.")
+    ] = 0.95,
     layers: Layers = None,
     exclude: Exclude = None,
     role: Roles = None,
@@ -38,12 +51,12 @@ def explain(
     json: Json = False,
     out: Out = None,
 ) -> None:
-    """Explain a compressed network: damage by layer, and the loss and accuracy it cost on your data.
+    """Explain a compressed network: damage by layer, what it can cost at most, and what it cost on your data.
 
     Example: shrinkscope explain dense.npz pruned.npz --network lenet300 --data mnist/
     """
     from shrinkscope.analysis import explain as explain_pair
-    from shrinkscope.experiments.zoo import load_data, load_network
+    from shrinkscope.experiments.zoo import load_data, load_inputs, load_network
     from shrinkscope.latent import DEFAULT
     from shrinkscope.report import print_explanation, save_comparison
 
@@ -51,8 +64,10 @@ def explain(
         dense,
         compressed,
         network=None if network is None else load_network(network),
+        inputs=None if inputs is None else load_inputs(inputs),
         data={split: load_data(source) for split, source in map(_split, data)} if data else None,
         latents=latent or DEFAULT,
+        confidence=confidence,
         layers=selection_of(layers, exclude, role),
     )
     if out is not None:

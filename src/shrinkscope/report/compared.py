@@ -5,12 +5,15 @@ from collections.abc import Iterable
 import msgspec
 
 from shrinkscope.analysis import Comparison, Explanation, LayerRecord
+from shrinkscope.analysis.predictive import Predictive
+from shrinkscope.analysis.wording import at_most_points
 from shrinkscope.errors import SelectionError
 from shrinkscope.performance import PerformanceDifference
 from shrinkscope.quantity import Quantity
 from shrinkscope.report.format import printable, shape, with_error
 from shrinkscope.report.sheet import Cell, Column, Sheet, sort_rows, value, whole, words
 from shrinkscope.report.vocabulary import heading, term
+from shrinkscope.theory import Bound
 
 _EXAMPLES = 3  # layers named for each reason; a network has dozens of batch counters that share theirs
 
@@ -103,6 +106,55 @@ def performance_sheet(explanation: Explanation) -> Sheet:
     )
 
 
+def predictive_sheet(explanation: Explanation) -> Sheet | None:
+    """Make the table of what the predictions prove without labels; None when they prove nothing."""
+    rows = [
+        _predictive_row(name, found, explanation) for name, found in explanation.predictive.items() if found.measurable
+    ]
+    if not rows:
+        return None
+    (confidence,) = {found.confidence for found in explanation.predictive.values()}
+    level = f"{100 * confidence:.6g} %"
+    holds = f"Of the argmax. Each bound holds with {level} confidence, if the inputs are an independent sample."
+    return Sheet(
+        title="What the predictions prove, whatever the labels are",
+        columns=(
+            Column(title="inputs", numeric=False),
+            Column(title="number", priority=1),
+            Column(title="differ", status="exact", meaning="Inputs to which the two networks give different classes."),
+            Column(
+                title="accuracy",
+                stage="changes by at most",
+                unit="pp",
+                status="bound",
+                meaning=holds,
+            ),
+            Column(title="accuracy", stage="measured change", unit="pp", status="estimate", priority=2),
+            Column(
+                title="right label",
+                stage="changes by at most",
+                unit="pp",
+                status="bound",
+                meaning="Mean probability that the network gives to the right label.",
+            ),
+            Column(
+                title="mean TV",
+                status="estimate",
+                meaning="Total variation of the predictions before and after, ± its standard error.",
+                priority=3,
+            ),
+            Column(
+                title="mean KL",
+                unit="nats",
+                status="estimate",
+                meaning="Divergence of the predictions after from those before, ± its standard error.",
+                priority=4,
+            ),
+        ),
+        rows=tuple(rows),
+    )
+
+
 def not_compared(comparison: Comparison) -> list[str]:
     """Say what could not be compared or only in part, and why; the same reason once, with examples."""
     reasons: dict[str, list[str]] = {}
@@ -119,13 +171,19 @@ def verdict(comparison: Comparison) -> str:
 
 
 def obstacles(explanation: Explanation) -> list[str]:
-    """Say which performance differences have no value or no interval, and why."""
-    return [
+    """Say which performance differences have no value or no interval, which bounds do not exist, and why."""
+    differences = [
         f"{metric} on {split}: {printable(difference.reason)}"
         for split, metrics in explanation.performance.items()
         for metric, difference in metrics.items()
         if difference.reason
     ]
+    bounds = [
+        f"bound from the predictions on {name}: {printable(found.reason)}"
+        for name, found in explanation.predictive.items()
+        if found.reason
+    ]
+    return differences + bounds
 
 
 def _title(comparison: Comparison, measured: int, top: int | None) -> str:
@@ -195,6 +253,26 @@ def _performance_row(split: str, difference: PerformanceDifference) -> tuple[Cel
         Cell(interval, difference.lower),
         whole(difference.samples),
     )
+
+
+def _predictive_row(name: str, found: Predictive, explanation: Explanation) -> tuple[Cell, ...]:
+    measured = explanation.performance.get(name, {}).get("accuracy")
+    if measured is None and len(explanation.performance) == 1:
+        measured = next(iter(explanation.performance.values())).get("accuracy")
+    return (
+        words(name),
+        whole(found.samples),
+        whole(found.disagreements),
+        _bounded(found.accuracy),
+        value(None if measured is None or measured.difference is None else 100 * measured.difference),
+        _bounded(found.probability),
+        _divergence(found.mean_total_variation),
+        _divergence(found.mean_kl),
+    )
+
+
+def _bounded(bound: Bound | None) -> Cell:
+    return value(None) if bound is None else Cell(at_most_points(bound.value), bound.value)
 
 
 def _names(layers: Iterable[str]) -> str:

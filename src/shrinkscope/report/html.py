@@ -12,15 +12,23 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from shrinkscope.analysis import Comparison, Explanation
+from shrinkscope.analysis.wording import predictive_in_words
 from shrinkscope.files import write_text
-from shrinkscope.report.compared import layer_sheet, not_compared, obstacles, performance_sheet, verdict
+from shrinkscope.report.compared import (
+    layer_sheet,
+    not_compared,
+    obstacles,
+    performance_sheet,
+    predictive_sheet,
+    verdict,
+)
 from shrinkscope.report.curves import NETWORK, Curves
 from shrinkscope.report.figures import FAMILIES, Picture, comparison_figures, demo_figures
 from shrinkscope.report.format import count, percent, printable
 from shrinkscope.report.inline import inline_svg
 from shrinkscope.report.sheet import Column, Sheet, legend
 from shrinkscope.report.summary import dense_in_words, layers_sheet, summary_sheets
-from shrinkscope.report.vocabulary import GLOSSARY
+from shrinkscope.report.vocabulary import GLOSSARY, GLOSSARY_OF_BOUNDS
 from shrinkscope.version import version
 
 _OF_COMPARISONS = ("AP2", "AP3", "PD", "sparsity", "exact, bound, estimate", "nat", "n/a")  # the rest is of studies
@@ -131,8 +139,11 @@ def comparison_report(result: Comparison | Explanation, *, title: str = "What co
     comparison = result.comparison if isinstance(result, Explanation) else result
     compared = _compared(comparison)
     performance = performance_sheet(result) if isinstance(result, Explanation) and result.performance else None
+    predictive = predictive_sheet(result) if isinstance(result, Explanation) else None
     settings = comparison.settings
-    sections = [("found", "What changed"), ("layers", "Damage by layer")]
+    sections = [("found", "What changed")]
+    sections += [("proved", "What is proved")] if predictive else []
+    sections += [("layers", "Damage by layer")]
     sections += [("left-out", "Not compared")] if compared.left_out else []
     return _render(
         "comparison.html.j2",
@@ -140,10 +151,13 @@ def comparison_report(result: Comparison | Explanation, *, title: str = "What co
         msgspec.to_builtins(settings),
         title=title,
         lede=f"{printable(settings.dense)} → {printable(settings.compressed)}",
-        glossary={word: GLOSSARY[word] for word in _OF_COMPARISONS},
+        glossary={word: GLOSSARY[word] for word in _OF_COMPARISONS} | (GLOSSARY_OF_BOUNDS if predictive else {}),
         compared=compared,
         performance=performance,
         performance_legend=legend(performance.columns) if performance else [],
+        predictive=predictive,
+        predictive_legend=legend(predictive.columns) if predictive else [],
+        proved=predictive_in_words(result.predictive, result.performance) if isinstance(result, Explanation) else [],
         obstacles=obstacles(result) if isinstance(result, Explanation) else [],
         families=_families(comparison_figures(comparison).values()),
     )

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shrinkscope.analysis import Comparison, Explanation
+from shrinkscope.analysis.wording import predictive_in_words
 from shrinkscope.report.compared import layer_sheet, not_compared, obstacles, performance_sheet, verdict
 from shrinkscope.report.curves import Curves
 from shrinkscope.report.format import printable, shorten
@@ -87,7 +88,7 @@ def print_comparison(
 def print_explanation(
     explanation: Explanation, console: Console | None = None, *, sort: str = "relative_ap2", top: int | None = None
 ) -> None:
-    """Print an explanation: performance before and after, then the comparison of the weights.
+    """Print an explanation: performance before and after, what is proved about it, the comparison of the weights.
 
     Args:
         explanation: The explanation.
@@ -104,7 +105,11 @@ def print_explanation(
         (sheet,) = fit([performance_sheet(explanation)], width)
         console.print(rich_table(sheet))
         console.print(_legend(sheet.columns, width))
-        _bullets(console, "Without value or interval", obstacles(explanation), width)
+        console.print()
+    _paragraphs(console, predictive_in_words(explanation.predictive, explanation.performance), width)
+    missing = obstacles(explanation)
+    _bullets(console, "Without value or interval", missing, width)
+    if missing:
         console.print()
     print_comparison(explanation.comparison, console, sort=sort, top=top)
 

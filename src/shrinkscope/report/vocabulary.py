@@ -124,6 +124,15 @@ GLOSSARY: dict[str, str] = {
     "n/a": "Not available: could not be measured. Never the same as zero.",
 }
 
+GLOSSARY_OF_BOUNDS: dict[str, str] = {
+    "predictive bound": "What the predictions of both networks on inputs prove without labels: the accuracies differ "
+    "by at most the share of inputs that the networks classify differently, and the mean probabilities of the right "
+    "label by at most the mean total variation. It holds for the population from which the inputs are an independent "
+    "sample, unless a network was trained or calibrated on them.",
+    "total variation": "Half the sum over the classes of the absolute differences of two predictions, from 0 (equal) "
+    "to 1 (nothing in common): the largest difference of probability that any set of classes gets.",
+}
+
 
 def term(metric: str) -> Term:
     """Look up how a metric is presented; one that is not known keeps its own name and claims no unit.

@@ -172,7 +172,7 @@ def _scattered(size: int) -> NDArray[np.int64]:
 
 
 def _counts(successes: ArrayLike, trials: int, confidence: float) -> NDArray[np.float64]:
-    _check_confidence(confidence)
+    check_confidence(confidence)
     count = np.asarray(successes, dtype=np.float64)
     if trials < 1 or (count < 0).any() or (count > trials).any() or (count != np.floor(count)).any():
         found = count.item() if count.ndim == 0 else f"{count.min():g} to {count.max():g}"
@@ -183,7 +183,7 @@ def _counts(successes: ArrayLike, trials: int, confidence: float) -> NDArray[np.
 
 
 def _samples(values: ArrayLike, confidence: float) -> NDArray[np.float64]:
-    _check_confidence(confidence)
+    check_confidence(confidence)
     samples = np.asarray(values, dtype=np.float64)
     if samples.ndim == 0 or samples.shape[-1] == 0:
         raise TheoryError(f"values have shape {samples.shape}; expected at least one value along the last dimension")
@@ -195,6 +195,14 @@ def _samples(values: ArrayLike, confidence: float) -> NDArray[np.float64]:
     return samples
 
 
-def _check_confidence(confidence: float) -> None:
+def check_confidence(confidence: float) -> None:
+    """Refuse a confidence that is no probability, or one of the two that cannot be aimed at.
+
+    Args:
+        confidence: Probability that a bound is to hold.
+
+    Raises:
+        TheoryError: If it is not between 0 and 1.
+    """
     if not 0 < confidence < 1:
         raise TheoryError(f"confidence = {confidence:g}; expected a number between 0 and 1, for example 0.95")

@@ -46,14 +46,58 @@ def load_data(source: str) -> Samples:
     )
 
 
-def _arrays(path: Path) -> Samples:
+def load_inputs(source: str) -> Tensor:
+    """Unlabelled inputs for the predictive bound.
+
+    Args:
+        source: As for ``load_data``, whose labels need not be there; or a .npy file with one array.
+
+    Returns:
+        Inputs (samples, …).
+
+    Raises:
+        DataError: If nothing usable is there; the message says what was found and what was expected.
+    """
+    path = Path(source)
+    if source == "digits":
+        return load_data(source)[0]
+    if path.is_dir():
+        return _mnist_images(path)
+    if path.suffix == ".npy":
+        return _single_array(path)
+    if path.suffix != ".npz":
+        raise DataError(
+            f"{source}: not usable as inputs; expected a .npz file with x, a .npy file, a directory with MNIST, "
+            "or digits"
+        )
+    arrays = _read(path)
+    inputs = next((arrays[name] for name in _INPUT_NAMES if name in arrays), None)
+    if inputs is None:
+        raise DataError(f"{path} holds {', '.join(arrays) or 'nothing'}; expected an array called x")
+    return torch.from_numpy(inputs)
+
+
+def _single_array(path: Path) -> Tensor:
+    try:
+        return torch.from_numpy(np.load(path, allow_pickle=False))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except Exception as error:  # as for archives
+        raise DataError(f"{path}: not a readable .npy file ({error})") from error
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+            return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except Exception as error:  # numpy and zipfile raise many kinds for one fault: the file cannot be read
         raise DataError(f"{path}: not a readable .npz file ({error})") from error
+
+
+def _arrays(path: Path) -> Samples:
+    arrays = _read(path)
     inputs = next((arrays[name] for name in _INPUT_NAMES if name in arrays), None)
     targets = next((arrays[name] for name in _TARGET_NAMES if name in arrays), None)
     if inputs is None or targets is None:
@@ -62,10 +106,13 @@ def _arrays(path: Path) -> Samples:
 
 
 def _mnist_test(directory: Path) -> Samples:
-    images = _idx(directory, "t10k-images-idx3-ubyte")
     labels = _idx(directory, "t10k-labels-idx1-ubyte")
-    pixels = torch.from_numpy(images.astype(np.float32)).div_(255.0)
-    return pixels.sub_(_MNIST_MEAN).div_(_MNIST_DEVIATION).unsqueeze(1), torch.from_numpy(labels.astype(np.int64))
+    return _mnist_images(directory), torch.from_numpy(labels.astype(np.int64))
+
+
+def _mnist_images(directory: Path) -> Tensor:
+    pixels = torch.from_numpy(_idx(directory, "t10k-images-idx3-ubyte").astype(np.float32)).div_(255.0)
+    return pixels.sub_(_MNIST_MEAN).div_(_MNIST_DEVIATION).unsqueeze(1)
 
 
 def _idx(directory: Path, name: str) -> np.ndarray:
