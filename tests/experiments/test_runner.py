@@ -78,7 +78,9 @@ def test_a_study_is_complete_and_described(inline, tiny):
     records = table(inline)
     assert set(records["epoch"]) == {0, 1, 2}
     # Four rows of weights with five metrics and eight of performance, at three epochs of eight prunings; one dense.
-    assert len(records) == 8 * 3 * (4 * 5 + 8) + 4
+    # On the way to the last epoch two ε and one bound a latent: for the network, and ε for each layer that is trained.
+    followed = 4 * 3 * 2 * (2 * 2 + 1) + 4 * 3 * 2 * (4 * 2 + 1)
+    assert len(records) == 8 * 3 * (4 * 5 + 8) + 4 + followed
     with Store(inline.store, create=False) as store:
         (run,) = store.runs()
     assert msgspec.json.decode(run.config, type=Study) == tiny

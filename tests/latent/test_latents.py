@@ -151,6 +151,26 @@ def test_divergences_are_zero_without_change_and_grow_with_it(step):
         assert 0.0 <= near <= far
 
 
+@pytest.mark.parametrize("latent", [Gaussian(scale=WeightScale(factor=0.3)), RotatedGaussian(), StudentT()])
+def test_at_the_scale_of_a_layer_other_weights_are_measured_in_its_unit(layer, latent):
+    dense, compressed = layer
+    here = latent.at_scale_of(summary_of(dense, compressed).moments)
+    # Fixing the scale changes nothing for this layer up to the rounding of a root and its square …
+    pair_of_layer = summary_of(dense, compressed)
+    assert here.divergence(pair_of_layer).value == pytest.approx(latent.divergence(pair_of_layer).value, rel=1e-14)
+    # … and from twice these weights the same Δ is as far, where a scale of its own would make it less.
+    shifted = summary_of(2 * dense, dense + compressed)
+    assert here.divergence(shifted).value == pytest.approx(latent.divergence(pair_of_layer).value, rel=1e-12)
+    assert latent.divergence(shifted).value < 0.5 * here.divergence(shifted).value
+
+
+def test_at_the_scale_of_zeros_there_is_no_scale():
+    moments = summary_of(torch.zeros(3), torch.ones(3)).moments
+    with pytest.raises(LatentError, match="no weight scale"):
+        Gaussian().at_scale_of(moments)
+    assert Gaussian(scale=FixedScale(sigma=0.5)).at_scale_of(moments) == Gaussian(scale=FixedScale(sigma=0.5))
+
+
 @pytest.mark.parametrize("name", ["gaussian", "student_t", "gaussian_rotated"])
 def test_an_all_zero_layer_has_no_weight_scale(name):
     with pytest.raises(LatentError, match="all dense weights are zero"):

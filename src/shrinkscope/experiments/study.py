@@ -3,22 +3,26 @@
 import copy
 import functools
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from shrinkscope.compression import MagnitudePruning, Mask, RandomPruning, mask_drift, prune
-from shrinkscope.errors import ShrinkscopeError
+from shrinkscope.errors import CurvatureError, ShrinkscopeError
 from shrinkscope.experiments.config import Study
 from shrinkscope.experiments.digits import Split, load_digits_split
+from shrinkscope.experiments.iteration_bounds import LastLayerLoss
+from shrinkscope.experiments.iterations import iteration_records
 from shrinkscope.experiments.measure import Reference, dense_records, epoch_records
 from shrinkscope.experiments.networks import load_network_file, new_network, save_network
 from shrinkscope.experiments.records import Cell, Record
 from shrinkscope.experiments.seeds import derived_generator, derived_seed
+from shrinkscope.experiments.snapshots import Snapshots
 from shrinkscope.experiments.train import train
 from shrinkscope.performance import evaluate
-from shrinkscope.weights import compressible
+from shrinkscope.weights import compressible, open_weights
 
 
 class StudyError(ShrinkscopeError):
@@ -116,17 +120,21 @@ class Bench:
         dense, reference = self._reference(cell.trial)
         model = copy.deepcopy(dense)
         mask = self._prune(model, cell)
-        records: list[Record] = []
-
-        def record(epoch: int) -> None:
-            records.extend(epoch_records(reference, model, self.data, study.latents, epoch))
-
-        record(0)
-        # The order of the samples is the trial's alone, so that cells differ in what was removed and nothing else.
-        order = derived_generator(study.seed, "fine-tuning order", cell.trial)
         only = tuple(mask) if cell.scope == "last" and study.finetune == "scope" else None
-        train(model, self.data.train, study.finetuning, order, mask=mask, only=only, after_epoch=record)
-        require_zeros(model, mask, str(cell))
+        records: list[Record] = []
+        with Snapshots(_trained(model, only), self.network_path(cell).parent) as path:
+
+            def record(epoch: int) -> None:
+                records.extend(epoch_records(reference, model, self.data, study.latents, epoch))
+                path.keep(model)
+
+            record(0)
+            # The order of the samples is the trial's alone, so that cells differ in what was removed and nothing else.
+            order = derived_generator(study.seed, "fine-tuning order", cell.trial)
+            train(model, self.data.train, study.finetuning, order, mask=mask, only=only, after_epoch=record)
+            require_zeros(model, mask, str(cell))
+            loss = self._loss_of(cell.trial, only)
+            records += iteration_records(reference.weights, path, records, study.latents, loss)
         return model, records
 
     def _prune(self, model: nn.Module, cell: Cell) -> Mask:
@@ -145,6 +153,16 @@ class Bench:
         dense = load_network_file(self.network_path(Cell(trial=trial)), self.study.network)
         return dense, Reference.of(dense, self.data)
 
+    @functools.lru_cache(maxsize=4)  # noqa: B019  # one a trial
+    def _loss_of(self, trial: int, only: tuple[str, ...] | None) -> LastLayerLoss | str:
+        """The constants of the training loss in the only layer that is trained, or why there are none."""
+        if only is None or len(only) != 1:
+            return "the loss is not convex in more than the last layer, and its curvature is not certified there"
+        try:
+            return LastLayerLoss.of(self._reference(trial)[0], self.data.train, _module_of(only[0]))
+        except CurvatureError as error:
+            return str(error)
+
 
 class _BestEpoch:
     """Keeps the tensors of the epoch of highest held-out accuracy, the first of equals."""
@@ -160,6 +178,18 @@ class _BestEpoch:
         if accuracy > self._accuracy:
             self._accuracy = accuracy
             self.state = copy.deepcopy(self._model.state_dict())
+
+
+def _trained(model: nn.Module, only: Sequence[str] | None) -> list[str]:
+    """Names of the tensors to follow: all that modules hold of which alone are trained, or everything compressible."""
+    if only is None:
+        return list(compressible(model))
+    modules = set(map(_module_of, only))
+    return [name for name in open_weights(model) if _module_of(name) in modules]
+
+
+def _module_of(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _require_accuracy(reference: Reference, trial: int, minimum: float) -> None:

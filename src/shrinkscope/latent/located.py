@@ -1,14 +1,15 @@
 """What latents of the location family share: weights, projected, are where the distribution sits."""
 
 import math
+from typing import Self
 
 import msgspec
 from torch import Tensor
 
 from shrinkscope.errors import LatentError
 from shrinkscope.latent.projection import FullDimension, GroupMeans, Projection
-from shrinkscope.latent.scale import Scale, WeightScale
-from shrinkscope.weights import PairSummary
+from shrinkscope.latent.scale import FixedScale, Scale, WeightScale
+from shrinkscope.weights import PairMoments, PairSummary
 
 
 class Located(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,6 +34,20 @@ class Located(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def groups(self) -> int | None:
         """Number of group means that it needs."""
         return self.projection.groups if isinstance(self.projection, GroupMeans) else None
+
+    def at_scale_of(self, moments: PairMoments) -> Self:
+        """The same latent with σ fixed to that of a layer, so that several divergences are between the same laws.
+
+        Args:
+            moments: Statistics of the layer whose dense weights give the scale.
+
+        Returns:
+            The latent; for a fixed scale, an equal one.
+
+        Raises:
+            LatentError: If the layer has no scale.
+        """
+        return msgspec.structs.replace(self, scale=FixedScale(sigma=math.sqrt(self.scale.variance(moments))))
 
     def projected_delta(self, summary: PairSummary) -> Tensor:
         """𝒫Δ as a float64 vector; in full dimension this reads the whole layer.
