@@ -49,7 +49,7 @@ def dense_gradients(model: nn.Module, loss, inputs: Tensor, targets: Tensor, nam
     def of(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
         return loss(functional_call(model, _named(model, names, at), (x[None],)), y[None])
 
-    return vmap(jacrev(of), in_dims=(None, 0, 0))(flat, inputs, targets)
+    return vmap(jacrev(of), in_dims=(None, 0, 0))(flat, inputs, targets).detach()
 
 
 def softmax_hessian(logits: Tensor, features: Tensor) -> Tensor:

@@ -87,12 +87,24 @@ def nearest(names: tuple[str, ...], known: "dict[str, nn.Parameter] | list[str]"
 def _fold(plain: nn.Module) -> None:
     for module in list(plain.modules()):
         if parametrize.is_parametrized(module):
-            for name in list(module.parametrizations):  # type: ignore[union-attr]
-                with torch.no_grad():
-                    parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+            _fold_parametrisations(module)
         for name in [name[:-5] for name, _ in list(module.named_parameters(recurse=False)) if name.endswith("_orig")]:
             if hasattr(module, f"{name}_mask"):
                 prune.remove(module, name)
+
+
+def _fold_parametrisations(module: nn.Module) -> None:
+    # Not torch's remove_parametrizations: it deletes properties from the class, which a copy shares with its original.
+    chains = dict(module.parametrizations.items())  # type: ignore[union-attr,operator]
+    with torch.no_grad():
+        values = {name: getattr(module, name).detach().clone() for name in chains}
+    module.__class__ = type(module).__bases__[0]
+    del module.parametrizations
+    for name, value in values.items():
+        if next(chains[name].parameters(), None) is None:
+            module.register_buffer(name, value)
+        else:
+            module.register_parameter(name, nn.Parameter(value))
 
 
 def _check(plain: nn.Module) -> None:
