@@ -2,7 +2,7 @@
 
 from shrinkscope.theory import lemma_2_5
 from shrinkscope.theory.bound import Bound, Form
-from shrinkscope.theory.definition_2_3 import divergence_from
+from shrinkscope.theory.moments import least_divergence
 
 
 def as_published(*, squared_distance: float, trace_p: float, trace_q: float) -> Bound:
@@ -49,7 +49,11 @@ def corrected(*, squared_distance: float, trace_p: float, trace_q: float) -> Bou
 
 
 def sharpened(*, squared_distance: float, trace_p: float, trace_q: float) -> Bound:
-    """The sharpened Lemma 2.5 and the larger of 2·TV² and −log(1 − TV²), in nats: without limit as ‖a‖² grows.
+    """The least divergence of all laws with these means and traces, in nats: without limit as ‖a‖² grows.
+
+    Pinsker's inequality loses the first order: for equal variances this is ‖a‖²/(2A) for small ‖a‖², which is what
+    Gaussians have, where the printed form is of the order ‖a‖⁴. For any vector u, (uᵀa)², uᵀΣ_P u and uᵀΣ_Q u may
+    be given instead, the projections on it.
 
     Args:
         squared_distance: ‖a‖², squared distance of the means.
@@ -62,28 +66,28 @@ def sharpened(*, squared_distance: float, trace_p: float, trace_q: float) -> Bou
     Raises:
         TheoryError: If a number is negative or NaN.
 
-    Source: derived here; tests/theory/test_corollary_2_6.py.
+    Source: Nishiyama & Sason (2020), see `least_divergence`; tests/theory/test_corollary_2_6.py.
     """
     lemma = lemma_2_5.sharpened(squared_distance=squared_distance, trace_p=trace_p, trace_q=trace_q)
-    return _bound(lemma, divergence_from(lemma.value), "sharpened")
+    return _bound(lemma, least_divergence(squared_distance, trace_p, trace_q), "sharpened")
 
 
-def sharpened_along_direction(*, mahalanobis: float) -> Bound:
-    """The same along the best direction: TV ≥ D²/(D² + 4) put into the larger of 2·TV² and −log(1 − TV²), in nats.
+def sharpened_equal_covariance(*, mahalanobis: float) -> Bound:
+    """The same along the direction Σ⁻¹a, for laws of equal covariance, in nats: it does not fade with the dimension.
 
     Args:
-        mahalanobis: D² = aᵀM⁻¹a with M = (Σ_P + Σ_Q)/2; for equal covariances δ² = aᵀΣ⁻¹a.
+        mahalanobis: δ² = aᵀΣ⁻¹a with the covariance Σ of both laws.
 
     Returns:
-        A lower bound on KL(P‖Q) that does not fade with the dimension.
+        A lower bound on KL(P‖Q): 2y·artanh y with y² = δ²/(δ² + 4), which is δ²/2 for small δ.
 
     Raises:
         TheoryError: If the squared Mahalanobis distance is negative or NaN.
 
-    Source: derived here; tests/theory/test_corollary_2_6.py.
+    Source: `sharpened` for the projections on Σ⁻¹a; tests/theory/test_corollary_2_6.py.
     """
     lemma = lemma_2_5.sharpened_along_direction(mahalanobis=mahalanobis)
-    return _bound(lemma, divergence_from(lemma.value), "sharpened")
+    return _bound(lemma, least_divergence(mahalanobis, 1.0, 1.0), "sharpened")
 
 
 def _bound(lemma: Bound, value: float, form: Form) -> Bound:

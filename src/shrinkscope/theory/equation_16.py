@@ -3,9 +3,8 @@
 import math
 
 from shrinkscope.theory.bound import Assumption, Bound, Form
-from shrinkscope.theory.checks import not_negative, times
-from shrinkscope.theory.definition_2_3 import total_variation_from
-from shrinkscope.theory.lemma_2_5 import spread
+from shrinkscope.theory.checks import not_negative, positive, times
+from shrinkscope.theory.moments import furthest_means
 
 
 def as_published(*, epsilon: float, trace_p: float, trace_q: float) -> Bound:
@@ -22,9 +21,9 @@ def as_published(*, epsilon: float, trace_p: float, trace_q: float) -> Bound:
     Raises:
         TheoryError: If a number is negative or NaN.
 
-    Source: the paper's Eq. (16); tests/theory/test_equation_16.py has a pair that violates it.
+    Source: the paper's Eq. (16); tests/theory/test_equation_16.py: it holds nevertheless, by `sharpened`.
     """
-    return _bound(epsilon, _published_total_variation(epsilon), trace_p, trace_q, trace_p + trace_q, "published")
+    return _from_pinsker(epsilon, trace_p, trace_q, trace_p + trace_q, "published")
 
 
 def corrected(*, epsilon: float, trace_p: float, trace_q: float) -> Bound:
@@ -45,11 +44,13 @@ def corrected(*, epsilon: float, trace_p: float, trace_q: float) -> Bound:
 
     Source: derived here; tests/theory/test_equation_16.py.
     """
-    return _bound(epsilon, _published_total_variation(epsilon), trace_p, trace_q, 2 * (trace_p + trace_q), "corrected")
+    return _from_pinsker(epsilon, trace_p, trace_q, 2 * (trace_p + trace_q), "corrected")
 
 
 def sharpened(*, epsilon: float, trace_p: float, trace_q: float) -> Bound:
-    """‖ω − ω̃‖² ≤ (√tr Σ + √tr Σ̃)² s/(1 − s), with s the smaller of √(ε/2) and √(1 − e^(−ε)): finite for every ε.
+    """The largest ‖ω − ω̃‖² that a divergence of ε leaves to laws with these traces: attained, and finite for every ε.
+
+    It is at most C s/(1 − s) for s < 1. So Eq. (16) is true as printed, although Corollary 2.6 gives twice that.
 
     Args:
         epsilon: ε ≥ KL(P_ω‖P_ω̃), in nats.
@@ -57,31 +58,57 @@ def sharpened(*, epsilon: float, trace_p: float, trace_q: float) -> Bound:
         trace_q: tr Σ̃, that of P_ω̃.
 
     Returns:
-        A bound in squared units of the weights, at most that of `corrected`.
+        A bound in squared units of the weights.
 
     Raises:
         TheoryError: If a number is negative or NaN.
 
-    Source: derived here from the sharpened Lemma 2.5 and Bretagnolle & Huber (1979);
-        tests/theory/test_equation_16.py.
+    Source: Nishiyama & Sason (2020), see `furthest_means`; tests/theory/test_equation_16.py.
     """
-    return _bound(epsilon, total_variation_from(epsilon), trace_p, trace_q, spread(trace_p, trace_q), "sharpened")
+    constants = _constants(epsilon, trace_p, trace_q)
+    return _bound(furthest_means(epsilon, trace_p, trace_q), constants, (), "sharpened")
 
 
-def _published_total_variation(epsilon: float) -> float:
-    return min(1.0, math.sqrt(not_negative(epsilon, "ε, the divergence KL(P_ω‖P_ω̃)") / 2))
+def sharpened_equal_covariance(*, epsilon: float, inverse_min: float) -> Bound:
+    """x(ε)/λ_min, with x(ε) the largest δ² of unit variances: free of the dimension, for latents of equal covariance.
+
+    Proof: along Σ⁻¹Δ both variances are 1 in units in which the means are δ apart, so that δ² ≤ x(ε); λ_min‖Δ‖² ≤ δ².
+
+    Args:
+        epsilon: ε ≥ KL(P_ω‖P_ω̃), in nats.
+        inverse_min: λ_min, the smallest eigenvalue of the inverse *covariance*: of a Student-t law, (df − 2)/df times
+            that of the inverse scale.
+
+    Returns:
+        A bound in squared units of the weights. For small ε it is the 2ε/λ_min of Gaussians.
+
+    Raises:
+        TheoryError: If ε is negative or NaN, or λ_min is not positive.
+
+    Source: derived here; tests/theory/test_equation_16.py.
+    """
+    smallest = positive(inverse_min, "λ_min, the smallest eigenvalue of Σ⁻¹")
+    value = furthest_means(epsilon, 1.0, 1.0) / smallest
+    needed = (Assumption(text="the two latents have the same covariance"),)
+    return _bound(value, {"ε": float(epsilon), "λ_min(Σ⁻¹)": smallest}, needed, "sharpened")
 
 
-def _bound(epsilon: float, s: float, trace_p: float, trace_q: float, width: float, form: Form) -> Bound:
-    constants = {
-        "ε": float(epsilon),
-        "s": s,
+def _from_pinsker(epsilon: float, trace_p: float, trace_q: float, width: float, form: Form) -> Bound:
+    constants = _constants(epsilon, trace_p, trace_q)
+    s = min(1.0, math.sqrt(epsilon / 2))
+    value = math.inf if s == 1 else times(width, s / (1 - s))
+    return _bound(value, constants | {"s": s}, (Assumption(text="ε < 2 nats", holds=epsilon < 2),), form)
+
+
+def _constants(epsilon: float, trace_p: float, trace_q: float) -> dict[str, float]:
+    return {
+        "ε": not_negative(epsilon, "ε, the divergence KL(P_ω‖P_ω̃)"),
         "tr Σ": not_negative(trace_p, "the trace of Σ"),
         "tr Σ̃": not_negative(trace_q, "the trace of Σ̃"),
     }
-    # s rounds to 1 for ε above 37 nats although 1 − s = e^(−ε)/2 is positive: then, too, infinity is a bound.
-    value = math.inf if s >= 1 else times(width, s / (1 - s))
-    limit = () if form == "sharpened" else (Assumption(text="ε < 2 nats", holds=epsilon < 2),)
+
+
+def _bound(value: float, constants: dict[str, float], needed: tuple[Assumption, ...], form: Form) -> Bound:
     return Bound(
         statement="Eq. (16)",
         form=form,
@@ -91,7 +118,7 @@ def _bound(epsilon: float, s: float, trace_p: float, trace_q: float, width: floa
         unit="squared units of the weights",
         constants=constants,
         assumptions=(
-            *limit,
-            Assumption(text="the traces are those of the covariances, and the weights are the means"),
+            *needed,
+            Assumption(text="the weights are the means of the latents, and the variances those of their covariances"),
         ),
     )

@@ -106,7 +106,7 @@ def sharpened(
     over_segment: bool | None = None,
     same_elsewhere: bool | None = None,
 ) -> Bound:
-    """The same with r² = (√tr Σ + √tr Σ̃)² s/(1 − s) and s the smaller of √(ε/2) and √(1 − e^(−ε)): for every ε.
+    """The same with r² the largest ‖ω − ω̃‖² that ε leaves to laws with these traces: attained, and for every ε.
 
     Args:
         epsilon: ε ≥ KL(P_ω‖P_ω̃), in nats, of the latents of all weights in which the networks differ.
@@ -127,6 +127,41 @@ def sharpened(
     Source: derived here, from the sharpened Eq. (16); tests/theory/test_lemma_3_1.py.
     """
     distance = equation_16.sharpened(epsilon=epsilon, trace_p=trace_p, trace_q=trace_q)
+    needed = second_order_assumptions(over_segment, same_elsewhere)
+    return _bound(distance, gradient_norm, curvature, target_mass, needed, "sharpened")
+
+
+def sharpened_equal_covariance(
+    *,
+    epsilon: float,
+    inverse_min: float,
+    gradient_norm: float,
+    curvature: float,
+    target_mass: float,
+    over_segment: bool | None = None,
+    same_elsewhere: bool | None = None,
+) -> Bound:
+    """The same for latents of equal covariance, Gaussian or not: r² = x(ε)/λ_min, free of the dimension.
+
+    Args:
+        epsilon: ε ≥ KL(P_ω‖P_ω̃), in nats, of the latents of all weights in which the networks differ.
+        inverse_min: λ_min, the smallest eigenvalue of the inverse *covariance*: of a Student-t law, (df − 2)/df times
+            that of the inverse scale.
+        gradient_norm: ‖∇ℓ‖ at ω or at ω̃, over the coordinates in which they differ.
+        curvature: λ, the largest absolute eigenvalue of ∇²ℓ over the segment from ω̃ to ω.
+        target_mass: E|Y|, see `corrected`.
+        over_segment: Whether λ was taken over the whole segment; None if that is unknown.
+        same_elsewhere: Whether the networks differ in these weights and in nothing else; None if that is unknown.
+
+    Returns:
+        An upper bound on the performance difference; for small ε that of Corollary 3.2.
+
+    Raises:
+        TheoryError: If a number is negative or NaN, or λ_min is not positive.
+
+    Source: derived here, from `equation_16.sharpened_equal_covariance`; tests/theory/test_lemma_3_1.py.
+    """
+    distance = equation_16.sharpened_equal_covariance(epsilon=epsilon, inverse_min=inverse_min)
     needed = second_order_assumptions(over_segment, same_elsewhere)
     return _bound(distance, gradient_norm, curvature, target_mass, needed, "sharpened")
 

@@ -11,6 +11,9 @@ from shrinkscope.theory.checks import not_negative, times
 from shrinkscope.theory.taylor import second_order, second_order_assumptions
 from shrinkscope.theory.through_layers import BoundedLayer, GaussianLayer
 
+_GAUSSIAN = Assumption(text="the latents of each layer are Gaussians of the same covariance")
+_MEANS = Assumption(text="the weights are the means of the latents, whose densities are Lipschitz in them as given")
+
 Layer = TypeVar("Layer", BoundedLayer, GaussianLayer)
 
 
@@ -116,7 +119,7 @@ def corrected(
         equation_16.corrected(epsilon=at, trace_p=layer.trace_p, trace_q=layer.trace_q).value
         for at, layer in zip(chain, layers, strict=True)
     )
-    needed = second_order_assumptions(over_segment, same_elsewhere)
+    needed = (_MEANS, *second_order_assumptions(over_segment, same_elsewhere))
     return _taylor(square, chain, gradient_norm, curvature, target_mass, needed, "corrected")
 
 
@@ -153,7 +156,7 @@ def corrected_gaussian(
     for layer, following in _pairs(layers):
         chain.append(corollary_3_4.corrected(epsilon=chain[-1], layer=layer, following=following).value)
     square = sum(2 * at / layer.inverse_min for at, layer in zip(chain, layers, strict=True))
-    needed = second_order_assumptions(over_segment, same_elsewhere)
+    needed = (_GAUSSIAN, *second_order_assumptions(over_segment, same_elsewhere))
     return _taylor(square, chain, gradient_norm, curvature, target_mass, needed, "corrected")
 
 
@@ -192,7 +195,7 @@ def sharpened_gaussian(
     _pairs(layers)
     first = 2 * not_negative(epsilon, "ε, the divergence of layer l") / layers[0].inverse_min
     square = min(first, layers[0].norms.furthest) + sum(layer.norms.furthest for layer in layers[1:])
-    needed = second_order_assumptions(over_segment, same_elsewhere)
+    needed = (_GAUSSIAN, *second_order_assumptions(over_segment, same_elsewhere))
     return _taylor(square, [epsilon], gradient_norm, curvature, target_mass, needed, "sharpened")
 
 
