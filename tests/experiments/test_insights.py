@@ -53,3 +53,46 @@ def test_values_below_the_sampling_noise_are_counted():
 
 def test_what_was_not_recorded_is_not_spoken_of():
     assert insights(records(["uniform"])) == []
+
+
+def followed(bound: float | None = 8.0) -> pd.DataFrame:
+    """Four networks over two epochs, with numbers that can be checked in the head."""
+    rows = []
+    for place, (method, level) in enumerate(itertools.product(("lowest", "random"), (0.1, 0.5))):
+        ap3 = 10.0 * (place + 1)
+        values = {
+            "ap2": (ap3 - 1, ap3),
+            "ap3_gaussian": (ap3 - 1, ap3),
+            "epsilon_2_7_gaussian": (1.0, 0.0),
+            # Of the last network alone it falls.
+            "epsilon_3_6_gaussian": (ap3 + (5 if place == 3 else -5), ap3),
+            "bound_3_6_gaussian": (bound, bound),
+            "pd_loss_train": (4.0 if place else 16.0, 2.0),
+        }
+        rows += [
+            {"trial": 1, "scope": "last", "method": method, "level": level, "epoch": epoch, "layer": ""}
+            | {"metric": metric, "value": pair[epoch]}
+            for metric, pair in values.items()
+            for epoch in (0, 1)
+        ]
+    return pd.DataFrame(rows)
+
+
+def test_the_two_meanings_of_approximately_ap3_are_told_with_their_numbers():
+    found = next(text for text in insights(followed()) if text.startswith("“Approximately"))
+    assert "(AP3 Gaussian): after the last of 1 epochs ε of Definition 2.7 is 0 in 4 of 4 networks" in found
+    assert "from a median of 1 nats just after pruning" in found
+    assert "ε of Theorem 3.6 is AP3 itself in 4 of 4" in found
+    assert "10 to 40 nats, median 25" in found
+    assert found.endswith("over fine-tuning it fell in 1 of 4 networks.")
+
+
+def test_a_bound_is_told_with_how_often_it_held_and_how_far_above_it_lies():
+    found = next(text for text in insights(followed()) if text.startswith("The corrected bound"))
+    # Ratios: 8/16 once, 8/4 thrice, 8/2 four times.
+    assert "4 networks in which the last layer alone was trained) held at 7 of 8 epochs" in found
+    assert found.endswith("in median 3 times the measured difference (0 to 4 times).")
+
+
+def test_without_a_bound_nothing_is_said_of_it():
+    assert not [text for text in insights(followed(bound=None)) if text.startswith("The corrected bound")]

@@ -44,6 +44,18 @@ def _network_metrics(share: float, epoch: int, scope: str, rng: np.random.Genera
     return metrics
 
 
+def _iteration_metrics(share: float, epoch: int, scope: str) -> dict[str, float]:
+    """ε that falls to an exact zero, ε that rises to AP3, and a bound where only the last layer is trained."""
+    left = (1 - epoch / EPOCHS) ** 2
+    metrics = {}
+    for name, ap3 in (("gaussian", 320 * share), ("student_t_grouped", 0.3 * share)):
+        metrics[f"epsilon_2_7_{name}"] = 0.1 * ap3 * left
+        metrics[f"epsilon_3_6_{name}"] = ap3 * (1 - 0.4 * left)
+        bounded = scope == "last" and name == "gaussian"
+        metrics[f"bound_3_6_{name}"] = 200 * share * (1 + left) if bounded else np.nan
+    return metrics
+
+
 def _configuration(trial: int, scope: str, method: str, level: float, rng: np.random.Generator) -> list[dict]:
     rows = []
     for epoch in range(EPOCHS + 1):
@@ -60,6 +72,7 @@ def _configuration(trial: int, scope: str, method: str, level: float, rng: np.ra
         total["relative_ap2"] = total["ap2"] / 146.08
         total["sparsity"] = level if scope == "all" else level * 640 / 14608
         total |= _network_metrics(level ** METHODS[method], epoch, scope, rng)
+        total |= _iteration_metrics(level ** METHODS[method], epoch, scope)
         rows += [{"epoch": epoch, "layer": "", "metric": name, "value": v} for name, v in total.items()]
     common = {"run": f"run{trial}", "trial": trial, "scope": scope, "method": method, "level": level}
     return [common | row for row in rows]

@@ -2,22 +2,25 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import torch
 
 from shrinkscope.analysis.concordance import taus
 from shrinkscope.analysis.pairs import cases_of
 from shrinkscope.experiments.agreement import CASE, cases_at, pruned_only
+from shrinkscope.experiments.iterations import BOUND, DEFINITION, THEOREM
 from shrinkscope.experiments.records import NETWORK
 
 PAPER_SAMPLES = 600_000
 GROUPED = "ap3_student_t_grouped"
 _SMALL = 0.01  # nats; below, the Student-t divergence is δ²/2 to within a few percent
+_MEASURED = "pd_loss_train"
 _NAMES = {"ap3_gaussian": "AP3 Gaussian", "ap3_student_t": "AP3 Student-t"}
 
 
 def insights(records: pd.DataFrame) -> list[str]:
-    """What AP3 shares with AP2, what grouping does, and when a sampled estimate is noise, as far as it was recorded.
+    """What AP3 shares with AP2, what grouping and sampling do, what ε is in fine-tuning, as far as it was recorded.
 
     Args:
         records: The long table of one run.
@@ -26,7 +29,7 @@ def insights(records: pd.DataFrame) -> list[str]:
         Sentences; every number in them is computed from the records, except the paper's 600,000 samples.
     """
     pruned = pruned_only(records)
-    found = [_ranking(pruned), _grouping(pruned), _noise(pruned)]
+    found = [_ranking(pruned), _grouping(pruned), _noise(pruned), _approximately(pruned), _bound(pruned)]
     return [sentence for sentence in found if sentence is not None]
 
 
@@ -80,3 +83,53 @@ def _noise(pruned: pd.DataFrame) -> str | None:
         f"√(2·AP3/{PAPER_SAMPLES:,}): {lost} of the {len(grouped):,} grouped values recorded here would lie within "
         f"three of theirs (the smallest, {smallest:.2g} nats, has {error:.2g}); the exact values shown have none."
     )
+
+
+def _approximately(pruned: pd.DataFrame) -> str | None:
+    """What the two quantities that the paper calls ε_t are at the end of fine-tuning."""
+    latent = _first_latent(pruned, DEFINITION)
+    if latent is None:
+        return None
+    definition, theorem, ap3 = DEFINITION + latent, THEOREM + latent, f"ap3_{latent}"
+    wide = _of_network(pruned, [definition, theorem, ap3])
+    epochs = sorted(set(wide.index.get_level_values("epoch")))
+    begin, end = (wide.query(f"epoch == {epoch}").droplevel("epoch") for epoch in (epochs[0], epochs[-1]))
+    before, after = begin[theorem].reindex(end.index).to_numpy(), end[theorem].to_numpy()
+    zeros = (end[definition].to_numpy() == 0).sum()
+    return (
+        f"“Approximately AP3” means two things ({_NAMES.get(ap3, ap3)}): after the last of {epochs[-1]} epochs ε of "
+        f"Definition 2.7 is 0 in {zeros} of {len(end)} networks, by construction, from a "
+        f"median of {np.median(begin[definition].to_numpy()):.3g} nats just after pruning; ε of Theorem 3.6 is AP3 "
+        f"itself in {(after == end[ap3].to_numpy()).sum()} of {len(end)}, since a divergence from the end to the end is 0: "
+        f"{after.min():.3g} to {after.max():.3g} nats, median {np.median(after):.3g}. It is small only where AP3 is, "
+        f"however close the end: over fine-tuning it fell in {(after < before).sum()} of {len(end)} networks."
+    )
+
+
+def _bound(pruned: pd.DataFrame) -> str | None:
+    """How far the corrected bound of Theorem 3.6 lies above the measured difference."""
+    latent = _first_latent(pruned, BOUND)
+    if latent is None:
+        return None
+    wide = _of_network(pruned, [BOUND + latent, _MEASURED])
+    bound, measured = wide[BOUND + latent].to_numpy(), wide[_MEASURED].to_numpy()
+    ratio = np.divide(bound, measured, out=np.full(len(bound), np.inf), where=measured != 0)
+    networks = len(wide.index.droplevel("epoch").unique())
+    name = _NAMES.get(f"ap3_{latent}", latent)
+    return (
+        f"The corrected bound of Theorem 3.6 on the difference in training loss ({name}; {networks} networks in which "
+        f"the last layer alone was trained) held at {(bound >= measured).sum()} of {len(wide)} epochs, and is in median "
+        f"{np.median(ratio):,.0f} times the measured difference ({ratio.min():,.0f} to {ratio.max():,.0f} times)."
+    )
+
+
+def _first_latent(pruned: pd.DataFrame, beginning: str) -> str | None:
+    """The first latent for which such a metric was measured."""
+    metrics = pruned.dropna(subset=["value"])["metric"].drop_duplicates()
+    return next((metric.removeprefix(beginning) for metric in metrics if metric.startswith(beginning)), None)
+
+
+def _of_network(pruned: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+    """Metrics of the networks, a row an epoch of each, where all of them were measured."""
+    chosen = pruned[(pruned["layer"] == NETWORK) & pruned["metric"].isin(metrics)]
+    return chosen.pivot_table(index=["scope", *CASE, "epoch"], columns="metric", values="value").dropna()

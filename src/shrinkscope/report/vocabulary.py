@@ -9,7 +9,7 @@ class Term(msgspec.Struct, frozen=True):
     Attributes:
         label: Short name for columns, axes and line ends.
         unit: Unit of the values.
-        status: ``exact`` or ``estimate``: how the records' values come about.
+        status: ``exact``, ``bound`` or ``estimate``: how the records' values come about.
         meaning: One sentence for someone who has not read the paper.
     """
 
@@ -93,6 +93,31 @@ METRICS: dict[str, Term] = {
     ),
 }
 
+# Beginning of metrics that end in the name of a latent → how they are presented.
+_OF_LATENTS: dict[str, Term] = {
+    "epsilon_2_7_": Term(
+        "ε of Definition 2.7",
+        "nats",
+        "exact",
+        "|KL(P_ω*‖P_ω̃*) − KL(P_ω*‖P_ω̃ᵗ)|: how much the AP3 of the network at epoch t differs from that of the last "
+        "epoch; 0 at the last.",
+    ),
+    "epsilon_3_6_": Term(
+        "ε of Theorem 3.6",
+        "nats",
+        "exact",
+        "|KL(P_ω*‖P_ω̃*) − KL(P_ω̃*‖P_ω̃ᵗ)|: how much the AP3 of the last epoch differs from the divergence of epoch t "
+        "from the last; at the last it is AP3 itself.",
+    ),
+    "bound_3_6_": Term(
+        "bound of Theorem 3.6",
+        "nats",
+        "bound",
+        "What the corrected theorem proves for the difference in loss on the training data, where only the last layer "
+        "is trained.",
+    ),
+}
+
 METHODS: dict[str, str] = {
     "lowest": "Lowest magnitudes removed",
     "random": "Random choice removed",
@@ -109,6 +134,9 @@ GLOSSARY: dict[str, str] = {
     "another AP3.",
     "PD": "Performance difference: how far the compressed network's loss (nats) or accuracy lies from the dense "
     "network's on the same data, as an absolute value. 0 means the same performance.",
+    "ε": "How far a network in fine-tuning is from “approximately AP3”, in nats. The paper defines it twice: "
+    "Definition 2.7 compares the AP3 at an epoch with that at the end and is 0 there; Theorem 3.6 compares it with the "
+    "divergence of the epoch from the end, and is the final AP3 there.",
     "sparsity": "Share of the weights that are zero. A level of 30 % removes 30 % of the weights.",
     "lowest, random, highest": "Which weights are removed: those of the smallest magnitude, a random choice, or those "
     "of the largest magnitude.",
@@ -137,9 +165,13 @@ GLOSSARY_OF_BOUNDS: dict[str, str] = {
 def term(metric: str) -> Term:
     """Look up how a metric is presented; one that is not known keeps its own name and claims no unit.
 
-    >>> term("ap2").label, term("ap3_cauchy").label
-    ('AP2', 'AP3 cauchy')
+    >>> term("ap2").label, term("ap3_cauchy").label, term("epsilon_2_7_gaussian").label
+    ('AP2', 'AP3 cauchy', 'ε of Definition 2.7, Gaussian')
     """
+    for beginning, described in _OF_LATENTS.items():
+        if metric.startswith(beginning):
+            latent = term(f"ap3_{metric.removeprefix(beginning)}").label.removeprefix("AP3 ")
+            return msgspec.structs.replace(described, label=f"{described.label}, {latent}")
     return METRICS.get(metric) or Term(metric.replace("ap3_", "AP3 ").replace("_", " "), "", "estimate", "")
 
 

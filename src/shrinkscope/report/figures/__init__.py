@@ -3,6 +3,7 @@
 from shrinkscope.report.figures.catalogue import FAMILIES, demo_figures
 from shrinkscope.report.figures.compared import comparison_figures
 from shrinkscope.report.figures.epochs import over_epochs
+from shrinkscope.report.figures.iterations import towards_the_end
 from shrinkscope.report.figures.layers import bars_by_layer, map_of_layers
 from shrinkscope.report.figures.picture import Picture, save_figures
 from shrinkscope.report.figures.scatter import ap_against_pd
@@ -17,4 +18,5 @@ __all__ = [
     "map_of_layers",
     "over_epochs",
     "save_figures",
+    "towards_the_end",
 ]

@@ -7,6 +7,7 @@ import pandas as pd
 
 from shrinkscope.report.curves import NETWORK, Curves
 from shrinkscope.report.figures.epochs import over_epochs
+from shrinkscope.report.figures.iterations import DEFINITION, THEOREM, towards_the_end
 from shrinkscope.report.figures.layers import bars_by_layer, map_of_layers
 from shrinkscope.report.figures.picture import Picture
 from shrinkscope.report.figures.scatter import ap_against_pd
@@ -31,6 +32,7 @@ FAMILIES: dict[str, Family] = {
         "AP3 (rotated Gaussian on group means) and performance difference", "AP3 rotated and PD"
     ),
     "contrast": Family("AP2 against AP3", "AP2 against AP3"),
+    "iterations": Family("Fine-tuning on its way: Definition 2.7 and Theorem 3.6", "ε over fine-tuning"),
     "layers": Family("Damage by layer", "Layers"),
     "comparison": Family("Damage by layer", "Layers"),
 }
@@ -44,6 +46,7 @@ _SCATTER_APS = ("ap2", "ap3_gaussian", "ap3_student_t_grouped", "ap3_gaussian_ro
 _MOST_SCATTERS = 4  # panels side by side that can still be read
 _SCATTER_PDS = ("pd_loss_test", "pd_accuracy_test")
 _CONTRASTS = ("ap3_student_t_grouped", "ap3_student_t")
+_FOLLOWED = ("gaussian", "student_t_grouped")
 _BARS, _MAP = "relative_ap2", "ap3_student_t"
 
 
@@ -79,6 +82,9 @@ def _pictures(curves: Curves, data: str) -> Iterator[Picture]:
         for ap3 in _CONTRASTS:
             if {"ap2", ap3} <= network:
                 yield over_epochs(curves, "ap2", ap3, scope, rows=("methods",), data=data)
+        for latent in _FOLLOWED:
+            if {DEFINITION + latent, THEOREM + latent} <= network:
+                yield towards_the_end(curves, latent, scope, data=data)
     for scope in curves.scopes:
         if scope != "last":  # a single layer has nothing to compare with
             yield from _by_layer(curves, scope, data)
