@@ -27,7 +27,7 @@ def dense_hessian(model: nn.Module, loss, inputs: Tensor, targets: Tensor, names
     def of(flat: Tensor) -> Tensor:
         return loss(functional_call(model, _named(model, names, flat), (inputs,)), targets)
 
-    return hessian(of)(flat_parameters(model, names))
+    return hessian(of)(flat_parameters(model, names)).detach()
 
 
 def dense_gauss_newton(model: nn.Module, loss, inputs: Tensor, targets: Tensor, names: list[str]) -> Tensor:
@@ -39,7 +39,7 @@ def dense_gauss_newton(model: nn.Module, loss, inputs: Tensor, targets: Tensor, 
         jacobian = jacrev(lambda at, x=one: functional_call(model, _named(model, names, at), (x[None],))[0])(flat)
         bend = hessian(lambda z, y=target: loss(z[None], y[None]))(outputs)
         total += jacobian.T @ bend @ jacobian
-    return total / len(inputs)
+    return total.detach() / len(inputs)
 
 
 def dense_gradients(model: nn.Module, loss, inputs: Tensor, targets: Tensor, names: list[str]) -> Tensor:
