@@ -95,14 +95,14 @@ def _approximately(pruned: pd.DataFrame) -> str | None:
     epochs = sorted(set(wide.index.get_level_values("epoch")))
     begin, end = (wide.query(f"epoch == {epoch}").droplevel("epoch") for epoch in (epochs[0], epochs[-1]))
     before, after = begin[theorem].reindex(end.index).to_numpy(), end[theorem].to_numpy()
-    zeros = (end[definition].to_numpy() == 0).sum()
+    zeros, same = (end[definition].to_numpy() == 0).sum(), (after == end[ap3].to_numpy()).sum()
     return (
         f"“Approximately AP3” means two things ({_NAMES.get(ap3, ap3)}): after the last of {epochs[-1]} epochs ε of "
-        f"Definition 2.7 is 0 in {zeros} of {len(end)} networks, by construction, from a "
-        f"median of {np.median(begin[definition].to_numpy()):.3g} nats just after pruning; ε of Theorem 3.6 is AP3 "
-        f"itself in {(after == end[ap3].to_numpy()).sum()} of {len(end)}, since a divergence from the end to the end is 0: "
-        f"{after.min():.3g} to {after.max():.3g} nats, median {np.median(after):.3g}. It is small only where AP3 is, "
-        f"however close the end: over fine-tuning it fell in {(after < before).sum()} of {len(end)} networks."
+        f"Definition 2.7 is 0 in {zeros} of {len(end)} networks, by construction, from a median of "
+        f"{np.median(begin[definition].to_numpy()):.3g} nats just after pruning; ε of Theorem 3.6 is AP3 itself in "
+        f"{same} of {len(end)}, since a divergence from the end to the end is 0: {after.min():.3g} to "
+        f"{after.max():.3g} nats, median {np.median(after):.3g}. There it is small only where AP3 is: over fine-tuning "
+        f"it fell in {(after < before).sum()} of {len(end)} networks."
     )
 
 
@@ -112,20 +112,24 @@ def _bound(pruned: pd.DataFrame) -> str | None:
     if latent is None:
         return None
     wide = _of_network(pruned, [BOUND + latent, _MEASURED])
+    if wide.empty:
+        return None
     bound, measured = wide[BOUND + latent].to_numpy(), wide[_MEASURED].to_numpy()
     ratio = np.divide(bound, measured, out=np.full(len(bound), np.inf), where=measured != 0)
     networks = len(wide.index.droplevel("epoch").unique())
     name = _NAMES.get(f"ap3_{latent}", latent)
     return (
         f"The corrected bound of Theorem 3.6 on the difference in training loss ({name}; {networks} networks in which "
-        f"the last layer alone was trained) held at {(bound >= measured).sum()} of {len(wide)} epochs, and is in median "
-        f"{np.median(ratio):,.0f} times the measured difference ({ratio.min():,.0f} to {ratio.max():,.0f} times)."
+        f"the last layer alone was trained) held at {(bound >= measured).sum()} of {len(wide)} epochs, and is in "
+        f"median {np.median(ratio):,.0f} times the measured difference ({ratio.min():,.0f} to "
+        f"{ratio.max():,.0f} times)."
     )
 
 
 def _first_latent(pruned: pd.DataFrame, beginning: str) -> str | None:
-    """The first latent for which such a metric was measured."""
-    metrics = pruned.dropna(subset=["value"])["metric"].drop_duplicates()
+    """The first latent for which such a metric of the whole network was measured."""
+    there = pruned[(pruned["layer"] == NETWORK) & pruned["value"].notna()]
+    metrics = dict.fromkeys(there["metric"])  # each once, in the order of the study
     return next((metric.removeprefix(beginning) for metric in metrics if metric.startswith(beginning)), None)
 
 
