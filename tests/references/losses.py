@@ -59,7 +59,16 @@ def pruned(weights: Tensor, rng: torch.Generator) -> Tensor:
     return torch.where(ranks < count, 0.0, weights)
 
 
-def quadratics(count: int, dim: int, rng: torch.Generator) -> Instances:
+def rounded(weights: Tensor, rng: torch.Generator) -> Tensor:
+    """Each row quantised finely, in steps of a hundredth with a random offset."""
+    offset = torch.rand(len(weights), 1, generator=rng, dtype=torch.float64)
+    return ((100 * weights + offset).round() - offset) / 100
+
+
+Compression = Callable[[Tensor, torch.Generator], Tensor]
+
+
+def quadratics(count: int, dim: int, rng: torch.Generator, compress: Compression = pruned) -> Instances:
     """½ωᵀAω + bᵀω with A of any signature."""
     half = torch.randn(count, dim, dim, generator=rng, dtype=torch.float64)
     matrix, slope = half + half.mT, torch.randn(count, dim, generator=rng, dtype=torch.float64)
@@ -68,10 +77,12 @@ def quadratics(count: int, dim: int, rng: torch.Generator) -> Instances:
         return weights @ matrix @ weights / 2 + slope @ weights
 
     dense = torch.randn(count, dim, generator=rng, dtype=torch.float64)
-    return _instances(loss, dense, pruned(dense, rng), matrix, slope)
+    return _instances(loss, dense, compress(dense, rng), matrix, slope)
 
 
-def softmax_regressions(count: int, rng: torch.Generator, samples: int = 8) -> Instances:
+def softmax_regressions(
+    count: int, rng: torch.Generator, compress: Compression = pruned, samples: int = 8
+) -> Instances:
     """Cross-entropy of three classes that are linear in three features: the last layer of a network."""
     features = torch.randn(count, samples, 3, generator=rng, dtype=torch.float64)
     labels = torch.randint(3, (count, samples), generator=rng)
@@ -80,10 +91,10 @@ def softmax_regressions(count: int, rng: torch.Generator, samples: int = 8) -> I
         return torch.nn.functional.cross_entropy(features @ weights.reshape(3, 3), labels)
 
     dense = torch.randn(count, 9, generator=rng, dtype=torch.float64)
-    return _instances(loss, dense, pruned(dense, rng), features, labels)
+    return _instances(loss, dense, compress(dense, rng), features, labels)
 
 
-def networks(count: int, rng: torch.Generator, samples: int = 8) -> Instances:
+def networks(count: int, rng: torch.Generator, compress: Compression = pruned, samples: int = 8) -> Instances:
     """Cross-entropy of networks of two layers, 2 → 3 → 2 with tanh between, all weights compressed together."""
     inputs = torch.randn(count, samples, 2, generator=rng, dtype=torch.float64)
     labels = torch.randint(2, (count, samples), generator=rng)
@@ -93,11 +104,15 @@ def networks(count: int, rng: torch.Generator, samples: int = 8) -> Instances:
         return torch.nn.functional.cross_entropy(hidden @ weights[6:].reshape(3, 2), labels)
 
     dense = torch.randn(count, 12, generator=rng, dtype=torch.float64)
-    return _instances(loss, dense, pruned(dense, rng), inputs, labels)
+    return _instances(loss, dense, compress(dense, rng), inputs, labels)
 
 
-def families(count: int, rng: torch.Generator) -> list[Instances]:
-    return [quadratics(count, 6, rng), softmax_regressions(count, rng), networks(count, rng)]
+def families(count: int, rng: torch.Generator, compress: Compression = pruned) -> list[Instances]:
+    return [
+        quadratics(count, 6, rng, compress),
+        softmax_regressions(count, rng, compress),
+        networks(count, rng, compress),
+    ]
 
 
 def _instances(loss: Callable[..., Tensor], dense: Tensor, compressed: Tensor, *data: Tensor) -> Instances:
