@@ -60,6 +60,13 @@ def test_neither_network_is_changed(mlp, pruned, classes):
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+def test_a_counter_of_batches_may_differ(conv, images):
+    tuned = copy.deepcopy(conv)
+    tuned.norm.num_batches_tracked += 7
+    found = segment_eigenvalue(conv, tuned, images, points=2, resamples=0, layers="head")
+    assert found.values[0] == found.values[1]
+
+
 def test_networks_that_differ_elsewhere_are_refused(mlp, pruned, classes, conv, images):
     with pytest.raises(CurvatureError, match=r"2.weight differs between the networks and is not varied"):
         segment_eigenvalue(mlp, pruned, classes, layers="0")

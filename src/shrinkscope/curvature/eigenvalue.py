@@ -9,7 +9,7 @@ from torch import Tensor
 from shrinkscope.curvature.base import Curvature
 from shrinkscope.curvature.lanczos import DENSE, Eigenpair, End, Lanczos
 from shrinkscope.curvature.memory import check_memory
-from shrinkscope.errors import CurvatureError
+from shrinkscope.curvature.samples import check_resamples
 from shrinkscope.performance.bootstrap import default_generator
 from shrinkscope.quantity import Quantity
 
@@ -21,7 +21,7 @@ class Eigenvalue(msgspec.Struct, frozen=True, kw_only=True):
     """An extreme eigenvalue of a curvature.
 
     Attributes:
-        end: Which: largest, smallest, or largest magnitude (then ``eigenvalue`` keeps its sign).
+        end: Which: largest, smallest, or largest magnitude (then ``eigenvalue`` and ``resampled`` are not negative).
         eigenvalue: That of all samples; the standard error is that of ``resampled``, and stands for the samples being
             a draw from a population.
         residual: |Hv − λv| for the unit eigenvector found, in the same unit.
@@ -222,16 +222,3 @@ def _check_fits(curvature: Curvature, search: Lanczos) -> None:
             advice,
         )
     check_memory(what, basis, curvature.memory_limit, "cpu", advice)
-
-
-def check_resamples(resamples: int) -> None:
-    """Refuse a number of resamples that has no standard deviation.
-
-    Args:
-        resamples: 0, or at least 2.
-
-    Raises:
-        CurvatureError: If it is neither.
-    """
-    if resamples < 0 or resamples == 1:
-        raise CurvatureError(f"resamples = {resamples}; expected at least 2, or 0 for no standard error")

@@ -4,7 +4,7 @@ import msgspec
 import torch
 
 from shrinkscope.curvature.base import Curvature
-from shrinkscope.curvature.eigenvalue import check_resamples
+from shrinkscope.curvature.samples import check_resamples
 from shrinkscope.performance.bootstrap import default_generator
 from shrinkscope.quantity import Quantity
 

@@ -177,6 +177,19 @@ def samples_of(data: Data, batch_size: int, device: torch.device, dtype: torch.d
     return StreamedSamples(data, device, dtype)
 
 
+def check_resamples(resamples: int) -> None:
+    """Refuse a number of resamples that has no standard deviation.
+
+    Args:
+        resamples: 0, or at least 2.
+
+    Raises:
+        CurvatureError: If it is neither.
+    """
+    if resamples < 0 or resamples == 1:
+        raise CurvatureError(f"resamples = {resamples}; expected at least 2, or 0 for no standard error")
+
+
 def _mark(batch: Batch) -> float:
     """A number that tells batches apart, flipped images too, and adds up over samples in any order."""
     total = 0.0

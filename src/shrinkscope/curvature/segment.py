@@ -134,7 +134,7 @@ def _ends(
         value = value.detach().to(own[name])
         if name in chosen:
             ends[name] = value
-        elif not torch.equal(value, own[name]):
+        elif not torch.equal(value, own[name]) and not name.endswith("num_batches_tracked"):
             raise CurvatureError(
                 f"{name} differs between the networks and is not varied, so that the segment does not lead from one to "
                 "the other; select its layer, or copy it over"
