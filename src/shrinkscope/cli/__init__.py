@@ -9,6 +9,7 @@ from shrinkscope.cli.demo import demo
 from shrinkscope.cli.diff import diff
 from shrinkscope.cli.explain import explain
 from shrinkscope.cli.runs import runs
+from shrinkscope.cli.theory import theory
 from shrinkscope.errors import ShrinkscopeError
 
 EXIT_ERROR = 2
@@ -47,6 +48,7 @@ app.command()(demo)
 app.command()(diff)
 app.command()(explain)
 app.command()(runs)
+app.command()(theory)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from shrinkscope.report.figures import Picture, comparison_figures, demo_figures, save_figures
     from shrinkscope.report.html import comparison_report, demo_report, write_report
     from shrinkscope.report.save import save_comparison
+    from shrinkscope.report.statements import print_statements
     from shrinkscope.report.terminal import print_comparison, print_demo, print_explanation
 
 _HOMES = {
@@ -21,6 +22,7 @@ _HOMES = {
     "print_comparison": "terminal",
     "print_demo": "terminal",
     "print_explanation": "terminal",
+    "print_statements": "statements",
     "save_comparison": "save",
     "save_figures": "figures",
     "write_report": "html",
@@ -35,6 +37,7 @@ __all__ = [
     "print_comparison",
     "print_demo",
     "print_explanation",
+    "print_statements",
     "save_comparison",
     "save_figures",
     "write_report",
