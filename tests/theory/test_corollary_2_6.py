@@ -32,7 +32,7 @@ def test_every_form_holds_for_gaussians(seed, dim, size):
     u = torch.linalg.solve((p + q) / 2, a)  # and along one direction, whose variances are smaller than the traces
     along = {"squared_distance": float(u @ a) ** 2, "trace_p": float(u @ p @ u), "trace_q": float(u @ q @ u)}
     assert not corollary_2_6.sharpened(**along).violated(kl, tolerance=1e-12)
-    same = corollary_2_6.sharpened_equal_covariance(mahalanobis=float(a @ torch.linalg.solve(p, a)))
+    same = corollary_2_6.sharpened_equal_covariance(squared_mahalanobis=float(a @ torch.linalg.solve(p, a)))
     assert not same.violated(float(gaussian_kl(a, Dense(p))), tolerance=1e-12)
 
 
@@ -45,13 +45,13 @@ def test_every_form_holds_for_student_t_laws_with_their_covariances(df, dim):
         for form in FORMS:
             bound = form(squared_distance=delta**2, trace_p=factor * dim, trace_q=factor * dim)
             assert not bound.violated(kl, tolerance=1e-12)
-        assert not corollary_2_6.sharpened_equal_covariance(mahalanobis=delta**2 / factor).violated(kl)
+        assert not corollary_2_6.sharpened_equal_covariance(squared_mahalanobis=delta**2 / factor).violated(kl)
 
 
 def test_the_printed_form_loses_the_first_order_and_the_dimension():
     # Gaussians with δ = 0.1 in 10⁴ dimensions: KL = 0.005. Printed: 1e-13 of it; along the direction: all but 1/600.
     printed = corollary_2_6.as_published(squared_distance=0.01, trace_p=1e4, trace_q=1e4).value
-    sharpened = corollary_2_6.sharpened_equal_covariance(mahalanobis=0.01).value
+    sharpened = corollary_2_6.sharpened_equal_covariance(squared_mahalanobis=0.01).value
     assert printed / 0.005 < 1e-10
     assert 0.998 < sharpened / 0.005 < 1
 
@@ -65,7 +65,7 @@ def test_the_printed_form_stops_at_two_nats_and_the_sharpened_one_does_not():
 @pytest.mark.parametrize("delta", [0.1, 1.0, 3.0])
 def test_the_form_for_equal_covariances_is_two_y_artanh_y(delta):
     y = math.sqrt(delta**2 / (delta**2 + 4))
-    value = corollary_2_6.sharpened_equal_covariance(mahalanobis=delta**2).value
+    value = corollary_2_6.sharpened_equal_covariance(squared_mahalanobis=delta**2).value
     assert value == pytest.approx(2 * y * math.atanh(y), rel=1e-12)
 
 
@@ -79,4 +79,4 @@ def test_nonsense_is_refused(form, which):
 
 def test_a_negative_mahalanobis_distance_is_refused():
     with pytest.raises(TheoryError, match="D² is nan"):
-        corollary_2_6.sharpened_equal_covariance(mahalanobis=math.nan)
+        corollary_2_6.sharpened_equal_covariance(squared_mahalanobis=math.nan)

@@ -42,7 +42,7 @@ def test_every_form_holds_on_thousands_of_laws(points, dim):
     measured = ((first - second).abs().sum(-1) / 2).tolist()
     for square, p, q, d, tv in zip(a.square().sum(-1).tolist(), *traces, mahalanobis.tolist(), measured, strict=True):
         bounds = [form(squared_distance=square, trace_p=p, trace_q=q) for form in FORMS]
-        bounds.append(lemma_2_5.sharpened_along_direction(mahalanobis=max(d, 0.0)))
+        bounds.append(lemma_2_5.sharpened_along_direction(squared_mahalanobis=max(d, 0.0)))
         for bound in bounds:
             assert not bound.violated(tv, tolerance=1e-9)  # two points in one dimension attain it, up to rounding
 
@@ -54,7 +54,7 @@ def test_the_sharpened_forms_are_never_below_the_printed_one(seed, dim):
     a, p, q = 3 * normal(dim, rng=rng), positive_definite(dim, rng), positive_definite(dim, rng)
     arguments = {"squared_distance": squared_norm(a), "trace_p": float(p.trace()), "trace_q": float(q.trace())}
     published, corrected, sharpened = (form(**arguments).value for form in FORMS)
-    along = lemma_2_5.sharpened_along_direction(mahalanobis=float(a @ torch.linalg.solve((p + q) / 2, a)))
+    along = lemma_2_5.sharpened_along_direction(squared_mahalanobis=float(a @ torch.linalg.solve((p + q) / 2, a)))
     assert published == corrected <= sharpened
     assert published <= along.value * (1 + 1e-12)
 
@@ -74,7 +74,7 @@ def test_in_a_million_dimensions_the_printed_form_says_nothing_and_the_direction
     dim, delta = 10**6, 2.0
     exact = math.erf(delta / math.sqrt(8))
     published = lemma_2_5.as_published(squared_distance=delta**2, trace_p=dim, trace_q=dim).value
-    along = lemma_2_5.sharpened_along_direction(mahalanobis=delta**2).value
+    along = lemma_2_5.sharpened_along_direction(squared_mahalanobis=delta**2).value
     assert exact == pytest.approx(0.683, abs=1e-3)
     assert published == pytest.approx(1e-6, rel=1e-5)
     assert along == 0.5
@@ -85,7 +85,7 @@ def test_gaussians_of_equal_covariance_satisfy_the_form_along_the_direction(delt
     shift = torch.tensor([delta, 0.0], dtype=torch.float64)
     covariance = Dense(torch.diag(torch.tensor([1.0, 50.0], dtype=torch.float64)))
     tv = total_variation(MultivariateGaussian(shift, covariance), MultivariateGaussian(0 * shift, covariance)).value
-    assert not lemma_2_5.sharpened_along_direction(mahalanobis=delta**2).violated(tv)
+    assert not lemma_2_5.sharpened_along_direction(squared_mahalanobis=delta**2).violated(tv)
 
 
 def scalar_student_t_total_variation(df: float, delta: float) -> float:
@@ -130,4 +130,4 @@ def test_nonsense_is_refused(form, which, value):
 
 def test_a_negative_mahalanobis_distance_is_refused():
     with pytest.raises(TheoryError, match="squared Mahalanobis distance D² is -1"):
-        lemma_2_5.sharpened_along_direction(mahalanobis=-1.0)
+        lemma_2_5.sharpened_along_direction(squared_mahalanobis=-1.0)

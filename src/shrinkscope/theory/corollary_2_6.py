@@ -72,11 +72,11 @@ def sharpened(*, squared_distance: float, trace_p: float, trace_q: float) -> Bou
     return _bound(lemma, least_divergence(squared_distance, trace_p, trace_q), "sharpened")
 
 
-def sharpened_equal_covariance(*, mahalanobis: float) -> Bound:
+def sharpened_equal_covariance(*, squared_mahalanobis: float) -> Bound:
     """The same along the direction Σ⁻¹a, for laws of equal covariance, in nats: it does not fade with the dimension.
 
     Args:
-        mahalanobis: δ² = aᵀΣ⁻¹a with the covariance Σ of both laws.
+        squared_mahalanobis: δ² = aᵀΣ⁻¹a with the covariance Σ of both laws.
 
     Returns:
         A lower bound on KL(P‖Q): 2y·artanh y with y² = δ²/(δ² + 4), which is δ²/2 for small δ.
@@ -86,8 +86,8 @@ def sharpened_equal_covariance(*, mahalanobis: float) -> Bound:
 
     Source: `sharpened` for the projections on Σ⁻¹a; tests/theory/test_corollary_2_6.py.
     """
-    lemma = lemma_2_5.sharpened_along_direction(mahalanobis=mahalanobis)
-    return _bound(lemma, least_divergence(mahalanobis, 1.0, 1.0), "sharpened")
+    lemma = lemma_2_5.sharpened_along_direction(squared_mahalanobis=squared_mahalanobis)
+    return _bound(lemma, least_divergence(squared_mahalanobis, 1.0, 1.0), "sharpened")
 
 
 def _bound(lemma: Bound, value: float, form: Form) -> Bound:

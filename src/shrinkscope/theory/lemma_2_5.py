@@ -70,14 +70,14 @@ def sharpened(*, squared_distance: float, trace_p: float, trace_q: float) -> Bou
     return _from_spread(squared_distance, trace_p, trace_q, spread(trace_p, trace_q), "sharpened")
 
 
-def sharpened_along_direction(*, mahalanobis: float) -> Bound:
+def sharpened_along_direction(*, squared_mahalanobis: float) -> Bound:
     """TV(P, Q) ≥ D²/(D² + 4): the same argument for one projection, the best one, instead of all coordinates at once.
 
     Proof: of X and Y only uᵀX and uᵀY are kept, which lowers TV; their variances are uᵀΣ_P u and uᵀΣ_Q u, and
     (√x + √y)² ≤ 2(x + y). The direction u = M⁻¹a with M = (Σ_P + Σ_Q)/2 gives aᵀM⁻¹a/(aᵀM⁻¹a + 4), the largest.
 
     Args:
-        mahalanobis: D² = aᵀM⁻¹a; for equal covariances δ² = aᵀΣ⁻¹a. It takes the covariances, too.
+        squared_mahalanobis: D² = aᵀM⁻¹a; for equal covariances δ² = aᵀΣ⁻¹a. It takes the covariances, too.
 
     Returns:
         A lower bound on the total variation, at least that of `as_published`. Unlike that it does not fade with the
@@ -88,7 +88,7 @@ def sharpened_along_direction(*, mahalanobis: float) -> Bound:
 
     Source: derived here; tests/theory/test_lemma_2_5.py.
     """
-    square = not_negative(mahalanobis, "the squared Mahalanobis distance D²")
+    square = not_negative(squared_mahalanobis, "the squared Mahalanobis distance D²")
     return _bound(_ratio(square, 4.0), {"D²": square}, "sharpened")
 
 

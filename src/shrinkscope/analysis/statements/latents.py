@@ -55,15 +55,15 @@ def _of_one_covariance(delta: Tensor, covariance: Covariance) -> Iterator[Trial]
     variation = _total_variation(delta, covariance)
     for module in (definition_2_3.as_published, definition_2_3.sharpened):
         yield Trial(bound=module(variation), measured=divergence)
-    trace, mahalanobis = covariance.trace(), 2 * divergence  # δ², as the functions want it
+    trace, squared = covariance.trace(), 2 * divergence
     moments = {"squared_distance": square, "trace_p": trace, "trace_q": trace}
     for module in (lemma_2_5.as_published, lemma_2_5.sharpened):
         yield Trial(bound=module(**moments), measured=variation)
-    along = lemma_2_5.sharpened_along_direction(mahalanobis=mahalanobis)
+    along = lemma_2_5.sharpened_along_direction(squared_mahalanobis=squared)
     yield Trial(bound=along, measured=variation, form=EQUAL_COVARIANCE)
     for module in (corollary_2_6.as_published, corollary_2_6.sharpened):
         yield Trial(bound=module(**moments), measured=divergence)
-    along = corollary_2_6.sharpened_equal_covariance(mahalanobis=mahalanobis)
+    along = corollary_2_6.sharpened_equal_covariance(squared_mahalanobis=squared)
     yield Trial(bound=along, measured=divergence, form=EQUAL_COVARIANCE)
     for module in (equation_16.as_published, equation_16.corrected, equation_16.sharpened):
         yield Trial(bound=module(epsilon=divergence, trace_p=trace, trace_q=trace), measured=square)
