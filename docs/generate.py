@@ -1,12 +1,15 @@
-"""Write the pages of the documentation that are made from the code: the command-line reference.
+"""Write what the documentation takes from the code: the command-line reference, and the tables of docs/theory.md.
 
-python docs/generate.py           write the pages
-python docs/generate.py --check   exit with an error when a page is not what the code says
+python docs/generate.py           write the command-line reference
+python docs/generate.py --check   exit with an error when it is not what the code says
+python docs/generate.py --theory [ARGUMENTS]
+                                  write the tables that `shrinkscope theory ARGUMENTS` gives, a minute
 """
 
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 DOCS = Path(__file__).parent
@@ -17,6 +20,8 @@ HEAD = """# Command line
 Errors are one line on standard error with exit code 2; an interruption ends with exit code 130. `--json` writes JSON
 to standard output and nothing else there.
 """
+
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
 
 def help_of(*verbs: str) -> str:
@@ -40,8 +45,24 @@ def command_line_page() -> str:
     return HEAD + "".join(f"\n## `{title}`\n\n```text\n{text}\n```\n" for title, text in sections)
 
 
+def write_theory(arguments: list[str]) -> None:
+    """Put the tables of the statements between the markers of docs/theory.md."""
+    page = DOCS / "theory.md"
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "theory.md"
+        command = [sys.executable, "-m", "shrinkscope", "theory", *arguments, "--out", str(table)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        made = table.read_text(encoding="utf-8")
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    page.write_text(f"{before}{begin}\n\n{made}\n{end}{after}", encoding="utf-8")
+
+
 def main() -> None:
     """Write the pages, or check them."""
+    if sys.argv[1:2] == ["--theory"]:
+        write_theory(sys.argv[2:])
+        return
     page, text = DOCS / "cli.md", command_line_page()
     if "--check" in sys.argv[1:]:
         if not page.exists() or page.read_text(encoding="utf-8") != text:

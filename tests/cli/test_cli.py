@@ -144,7 +144,7 @@ def test_version_and_bare_call(monkeypatch, capsys):
     assert "diff" in out
 
 
-@pytest.mark.parametrize("verb", [[], ["demo"], ["diff"], ["explain"], ["runs"]])
+@pytest.mark.parametrize("verb", [[], ["demo"], ["diff"], ["explain"], ["runs"], ["theory"]])
 def test_help_imports_nothing_heavy(verb):
     probe = (
         f"import sys; sys.argv = ['shrinkscope', *{verb!r}, '--help']\n"
@@ -200,3 +200,42 @@ def test_runs_on_no_store_is_a_one_line_error(tmp_path, monkeypatch, capsys):
     code, out, err = run(monkeypatch, capsys, "runs", str(tmp_path / "nothing.sqlite"))
     assert (code, out) == (2, "")
     assert "no such file; expected a store of records" in err
+
+
+@pytest.fixture
+def small_pair(classifiers, tmp_path, monkeypatch):
+    """A pair with labels, and the verb without its longest stage, which tests/experiments/test_statements.py runs."""
+    from shrinkscope.experiments import statements
+
+    monkeypatch.setattr(statements, "_on_digits", lambda seed: [])
+    drawn = np.random.default_rng(0)
+    np.savez(tmp_path / "data.npz", x=drawn.normal(size=(40, 784)).astype(np.float32), y=drawn.integers(0, 10, size=40))
+    return [*classifiers[:4], "--data", str(tmp_path / "data.npz")]
+
+
+def test_theory_on_a_pair_prints_tables_and_writes_the_format_of_the_suffix(small_pair, monkeypatch, capsys, tmp_path):
+    arguments = (*small_pair, "--tolerance", "0.5", "--samples", "20", "--out", str(tmp_path / "t.md"))
+    code, out, err = run(monkeypatch, capsys, "theory", *arguments)
+    assert (code, err) == (0, "")
+    for text in (
+        "your networks",
+        "Corollary 3.2",
+        "predictive bound",
+        "the accuracy difference stays within 50 points",
+    ):
+        assert text in out
+    assert "| Theorem 3.5 | corrected |" in (tmp_path / "t.md").read_text()
+
+
+def test_theory_as_json(small_pair, monkeypatch, capsys):
+    code, out, err = run(monkeypatch, capsys, "theory", *small_pair, "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert {row["case"] for row in found["rows"]} == {"quadratics", "pair"}
+    assert found["sparsity"] is None
+
+
+def test_theory_wants_a_pair_whole(files, monkeypatch, capsys):
+    code, out, err = run(monkeypatch, capsys, "theory", *files)
+    assert (code, out) == (2, "")
+    assert "needs A, B, --network and --data together" in err

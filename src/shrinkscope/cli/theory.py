@@ -45,7 +45,7 @@ def theory(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="FILE", help="Also write the result: .json, .csv or .parquet.", show_default=False
+            "--out", metavar="FILE", help="Also write the result: .json, .csv, .parquet or .md.", show_default=False
         ),
     ] = None,
 ) -> None:
@@ -57,7 +57,7 @@ def theory(
     from shrinkscope.errors import DataError
     from shrinkscope.experiments.statements import put_to_the_test
     from shrinkscope.experiments.zoo import load_data, load_network
-    from shrinkscope.report import print_statements
+    from shrinkscope.report import print_statements, save_statements
 
     pair = labelled = None
     if dense is not None and compressed is not None and network is not None and data is not None:
@@ -75,7 +75,7 @@ def theory(
             progress=lambda stage, done, total: progress.update(bar, description=stage, completed=done, total=total),
         )
     if out is not None:
-        table.save(out)
+        save_statements(table, out)
     if json:
         typer.echo(table.to_json())
     else:

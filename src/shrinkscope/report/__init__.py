@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from shrinkscope.report.figures import Picture, comparison_figures, demo_figures, save_figures
     from shrinkscope.report.html import comparison_report, demo_report, write_report
     from shrinkscope.report.save import save_comparison
-    from shrinkscope.report.statements import print_statements
+    from shrinkscope.report.statements import print_statements, save_statements
     from shrinkscope.report.terminal import print_comparison, print_demo, print_explanation
 
 _HOMES = {
@@ -25,6 +25,7 @@ _HOMES = {
     "print_statements": "statements",
     "save_comparison": "save",
     "save_figures": "figures",
+    "save_statements": "statements",
     "write_report": "html",
 }
 
@@ -40,6 +41,7 @@ __all__ = [
     "print_statements",
     "save_comparison",
     "save_figures",
+    "save_statements",
     "write_report",
 ]
 

@@ -1,6 +1,8 @@
 """The paper's statements put to the test, and the sparsity they allow, as tables."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -8,9 +10,13 @@ from rich.text import Text
 from shrinkscope.analysis import OptimalSparsity, SparsityCurve
 from shrinkscope.analysis.statements import StatementRow
 from shrinkscope.analysis.statements.table import StatementTable
+from shrinkscope.errors import OutputError
+from shrinkscope.files import write_text
 from shrinkscope.report.format import NOT_AVAILABLE, number, percent, points
 from shrinkscope.report.sheet import Cell, Column, Sheet, fit, value, whole, words
 from shrinkscope.report.terminal import rich_table
+
+SUFFIXES = (".csv", ".json", ".md", ".parquet")
 
 _WIDEST = 120
 
@@ -105,13 +111,34 @@ def print_statements(table: StatementTable, console: Console | None = None) -> N
         console.print(rich_table(sheet))
 
 
+def save_statements(table: StatementTable, path: str | os.PathLike[str]) -> None:
+    """Write the statements as data or as text, all or nothing.
+
+    Args:
+        table: All statements.
+        path: The file; .md has the tables of all cases, .json everything, .csv and .parquet the rows.
+
+    Raises:
+        OutputError: If the suffix is another, or the file cannot be written.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise OutputError(f"cannot write {path}: unknown suffix; expected one of {', '.join(SUFFIXES)}")
+    if suffix == ".md":
+        write_text(path, statements_in_markdown(table))
+    else:
+        table.save(path)
+
+
 def statements_in_markdown(table: StatementTable) -> str:
-    """The tables of all cases in Markdown, for the documentation.
+    """The tables of all cases, and of the optimal sparsity, in Markdown.
 
     Args:
         table: All statements.
     """
-    return "\n".join(line for case in table.cases for line in _markdown(statement_sheet(table, case)))
+    sheets = [statement_sheet(table, case) for case in table.cases]
+    sheets += [] if table.sparsity is None else [sparsity_sheet(table.sparsity)]
+    return "\n".join(line for sheet in sheets for line in _markdown(sheet)) + "\n"
 
 
 def _cells(row: StatementRow) -> tuple[Cell, ...]:
