@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
 from shrinkscope.errors import OutputError
 
 
@@ -49,6 +51,15 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def json_text(record: object) -> str:
+    """Write a record as JSON text over several lines; numbers that JSON has not, NaN and the infinities, become null.
+
+    Args:
+        record: Anything that msgspec encodes; other objects, such as paths, as their text.
+    """
+    return msgspec.json.format(msgspec.json.encode(record, enc_hook=str)).decode()
 
 
 def _temporary_beside(target: Path) -> Path:

@@ -239,3 +239,10 @@ def test_standard_errors_of_estimates_that_share_their_draws_add_up():
     assert total.status == "estimate"
     assert total.standard_error == pytest.approx(sum(part.standard_error or 0.0 for part in parts), rel=1e-14)
     assert "ap3_student_t_sampled_standard_error" in comparison.to_dataframe()
+
+
+def test_an_overflow_is_null_in_json_and_not_an_error():
+    dense, pruned = {"w": torch.tensor([1e200, 1.0], dtype=torch.float64)}, {"w": torch.zeros(2, dtype=torch.float64)}
+    comparison = compare(dense, pruned)
+    assert comparison.rows[0].ap2 == math.inf
+    assert json.loads(comparison.to_json())["rows"][0]["ap2"] is None

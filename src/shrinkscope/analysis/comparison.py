@@ -1,6 +1,5 @@
 """The result of comparing two networks: rows, totals, table, text, files."""
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ import msgspec
 
 from shrinkscope.analysis.records import ComparisonRecord, LayerRecord, Settings, Total
 from shrinkscope.errors import OutputError, SelectionError
-from shrinkscope.files import atomic_path
+from shrinkscope.files import atomic_path, json_text
 from shrinkscope.weights import Mismatch
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         record = ComparisonRecord(
             schema=SCHEMA, settings=self.settings, rows=self.rows, total=self.total, unpaired=self.unpaired
         )
-        return json.dumps(msgspec.to_builtins(record), indent=2, allow_nan=False)
+        return json_text(record)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the comparison to a .json, .csv or .parquet file, all or nothing.

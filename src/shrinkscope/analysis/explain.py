@@ -1,7 +1,6 @@
 """Joining what compression did to the weights with what it did to the performance."""
 
 import copy
-import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from shrinkscope.analysis.compare import compare
 from shrinkscope.analysis.comparison import Comparison
 from shrinkscope.analysis.predictive import PredictionWatch, Predictive, predictive_of
 from shrinkscope.errors import OutputError, WeightsError
-from shrinkscope.files import write_text
+from shrinkscope.files import json_text, write_text
 from shrinkscope.latent import DEFAULT, Latent
 from shrinkscope.performance import Metric, PerformanceDifference, difference_between, evaluate_all, predictions
 from shrinkscope.performance.bootstrap import check_resampling
@@ -52,13 +51,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_json(self) -> str:
         """Everything as JSON text; undefined numbers are null, never NaN."""
-        parts = {
-            "comparison": json.loads(self.comparison.to_json()),
-            "performance": msgspec.to_builtins(self.performance),
-            # Encoded once: an infinite divergence is null in msgspec's JSON.
-            "predictive": json.loads(msgspec.json.encode(self.predictive)),
-        }
-        return json.dumps(parts, indent=2, allow_nan=False)
+        comparison = msgspec.Raw(self.comparison.to_json().encode())
+        return json_text({"comparison": comparison, "performance": self.performance, "predictive": self.predictive})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the explanation to a .json file, all or nothing.

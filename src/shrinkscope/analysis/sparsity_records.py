@@ -1,11 +1,11 @@
 """What the search for the optimal sparsity returns: a curve for the network and one for each layer."""
 
-import json
 import math
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from shrinkscope.files import json_text
 from shrinkscope.performance import PerformanceDifference
 from shrinkscope.quantity import Quantity
 
@@ -96,7 +96,7 @@ class OptimalSparsity(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_json(self) -> str:
         """Everything as JSON text; undefined numbers are null, never NaN."""
-        return json.dumps(msgspec.to_builtins(self), indent=2, allow_nan=False)
+        return json_text(self)
 
     def summary(self) -> str:
         """The optimal sparsity of each curve in a line of plain text."""

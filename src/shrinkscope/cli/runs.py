@@ -32,9 +32,9 @@ def runs(
         listed = [entry for entry in opened.runs() if run in (None, entry.run)]
         rows = [_row(entry, len(opened.finished(entry.run))) for entry in listed]
     if json:
-        import msgspec
+        from shrinkscope.files import json_text
 
-        typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
+        typer.echo(json_text(rows))
         return
     for row in rows:
         typer.echo(f"{row['run']}  {row['cells']} cells finished, begun {row['started']} on {row['hardware']}")

@@ -14,6 +14,7 @@ from shrinkscope.experiments.executor import one_thread
 from shrinkscope.experiments.records import DENSE
 from shrinkscope.experiments.runner import OnProgress, run_study
 from shrinkscope.experiments.store import Store
+from shrinkscope.files import json_text
 
 DEMO = Study(
     name="digits demo",
@@ -58,7 +59,7 @@ class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_json(self) -> str:
         """The whole result as JSON text; paths are text, and what could not be measured is null."""
-        return msgspec.json.format(msgspec.json.encode(self, enc_hook=str)).decode()
+        return json_text(self)
 
 
 def run_demo(

@@ -1,6 +1,5 @@
 """All statements over all cases, as one result."""
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ import msgspec
 from shrinkscope.analysis.sparsity_records import OptimalSparsity
 from shrinkscope.analysis.statements.trial import StatementRow
 from shrinkscope.errors import OutputError
-from shrinkscope.files import atomic_path
+from shrinkscope.files import atomic_path, json_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +47,7 @@ class StatementTable(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_json(self) -> str:
         """Everything as JSON text; undefined and infinite numbers are null."""
-        return json.dumps(msgspec.to_builtins(self), indent=2, allow_nan=False)
+        return json_text(self)
 
     def summary(self) -> str:
         """What failed and what held, in a few lines of plain text."""
