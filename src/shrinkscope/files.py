@@ -2,13 +2,17 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from shrinkscope.errors import OutputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @contextmanager
@@ -51,6 +55,29 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def save_table(path: str | os.PathLike[str], text: Callable[[], str], table: Callable[[], "pd.DataFrame"]) -> None:
+    """Write a result to a .json, .csv or .parquet file, all or nothing.
+
+    Args:
+        path: The file; its suffix decides the format.
+        text: Gives everything as JSON.
+        table: Gives the rows.
+
+    Raises:
+        OutputError: If the suffix is another, or the file cannot be written.
+    """
+    writers: Mapping[str, Callable[[Path], Any]] = {
+        ".json": lambda file: file.write_text(text() + "\n", encoding="utf-8"),
+        ".csv": lambda file: table().to_csv(file, index=False),
+        ".parquet": lambda file: table().to_parquet(file, index=False),
+    }
+    write = writers.get(Path(path).suffix.lower())
+    if write is None:
+        raise OutputError(f"cannot write {path}: unknown suffix; expected one of {', '.join(sorted(writers))}")
+    with atomic_path(path) as temporary:
+        write(temporary)
 
 
 def json_text(record: object) -> str:

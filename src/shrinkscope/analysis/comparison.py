@@ -1,15 +1,13 @@
 """The result of comparing two networks: rows, totals, table, text, files."""
 
 import os
-from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from shrinkscope.analysis.records import ComparisonRecord, LayerRecord, Settings, Total
-from shrinkscope.errors import OutputError, SelectionError
-from shrinkscope.files import atomic_path, json_text
+from shrinkscope.errors import SelectionError
+from shrinkscope.files import json_text, save_table
 from shrinkscope.weights import Mismatch
 
 if TYPE_CHECKING:
@@ -111,16 +109,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             OutputError: If the suffix is another, or the file cannot be written.
         """
-        writers: Mapping[str, Callable[[Path], Any]] = {
-            ".json": lambda file: file.write_text(self.to_json() + "\n", encoding="utf-8"),
-            ".csv": lambda file: self.to_dataframe().to_csv(file, index=False),
-            ".parquet": lambda file: self.to_dataframe().to_parquet(file, index=False),
-        }
-        write = writers.get(Path(path).suffix.lower())
-        if write is None:
-            raise OutputError(f"cannot write {path}: unknown suffix; expected one of {', '.join(sorted(writers))}")
-        with atomic_path(path) as temporary:
-            write(temporary)
+        save_table(path, self.to_json, self.to_dataframe)
 
 
 def flat(row: LayerRecord) -> dict[str, Any]:

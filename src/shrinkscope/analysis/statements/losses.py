@@ -1,6 +1,7 @@
 """Statements about the performance difference: Lemma 3.1, Corollaries 3.2 and 3.4, Theorem 3.5."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 
@@ -66,13 +67,7 @@ def loss_trials(latent: GaussianLatent, loss: Landscape) -> Iterator[Trial]:
         "target_mass": TARGET_MASS,
         "gradient_norm": loss.published_gradient,
     }
-    right = {
-        "gradient_norm": loss.gradient_norm,
-        "curvature": loss.curvature,
-        "target_mass": TARGET_MASS,
-        "over_segment": loss.over_segment,
-        "same_elsewhere": loss.same_elsewhere,
-    }
+    right = _right(loss)
     bounds = (
         lemma_3_1.as_published(**traces, **printed),
         lemma_3_1.corrected(**traces, **right),
@@ -104,13 +99,7 @@ def chain_trials(divergences: Sequence[float], layers: Sequence[GaussianLayer], 
         )
         yield Trial(bound=corollary_3_4.corrected(epsilon=epsilon, layer=layer, following=following), measured=measured)
         yield Trial(bound=corollary_3_4.sharpened(following=following), measured=measured)
-    right = {
-        "gradient_norm": loss.gradient_norm,
-        "curvature": loss.curvature,
-        "target_mass": TARGET_MASS,
-        "over_segment": loss.over_segment,
-        "same_elsewhere": loss.same_elsewhere,
-    }
+    right = _right(loss)
     bounds = (
         theorem_3_5.as_published_gaussian(
             epsilon=divergences[0],
@@ -122,3 +111,14 @@ def chain_trials(divergences: Sequence[float], layers: Sequence[GaussianLayer], 
         theorem_3_5.sharpened_gaussian(epsilon=divergences[0], layers=layers, **right),
     )
     yield from (Trial(bound=bound, measured=loss.difference) for bound in bounds)
+
+
+def _right(loss: Landscape) -> dict[str, Any]:
+    """What the corrected statements need to know of the loss."""
+    return {
+        "gradient_norm": loss.gradient_norm,
+        "curvature": loss.curvature,
+        "target_mass": TARGET_MASS,
+        "over_segment": loss.over_segment,
+        "same_elsewhere": loss.same_elsewhere,
+    }

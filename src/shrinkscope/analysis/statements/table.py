@@ -1,16 +1,13 @@
 """All statements over all cases, as one result."""
 
 import os
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from shrinkscope.analysis.sparsity_records import OptimalSparsity
 from shrinkscope.analysis.statements.trial import StatementRow
-from shrinkscope.errors import OutputError
-from shrinkscope.files import atomic_path, json_text
+from shrinkscope.files import json_text, save_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,13 +67,4 @@ class StatementTable(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             OutputError: If the suffix is another, or the file cannot be written.
         """
-        writers: Mapping[str, Callable[[Path], Any]] = {
-            ".json": lambda file: file.write_text(self.to_json() + "\n", encoding="utf-8"),
-            ".csv": lambda file: self.to_dataframe().to_csv(file, index=False),
-            ".parquet": lambda file: self.to_dataframe().to_parquet(file, index=False),
-        }
-        write = writers.get(Path(path).suffix.lower())
-        if write is None:
-            raise OutputError(f"cannot write {path}: unknown suffix; expected one of {', '.join(sorted(writers))}")
-        with atomic_path(path) as temporary:
-            write(temporary)
+        save_table(path, self.to_json, self.to_dataframe)
