@@ -79,13 +79,16 @@ def column(page: Page, table: str, index: int) -> list[str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_report_opens_quietly_offline(browser: Browser, report: Path, scheme: str, width: int):
+def test_the_report_opens_quietly_offline(
+    browser: Browser, report: Path, pictures: dict[str, Picture], scheme: str, width: int
+):
     with Visit(browser, report, color_scheme=scheme, viewport={"width": width, "height": 900}) as visit:
         assert visit.complaints == []
         assert visit.requests == [report.as_uri()]
         # Tables and figures scroll inside their frames; the page itself never scrolls sideways.
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
-        assert visit.page.locator("figure:visible").count() == 6  # one of each family
+        families = {picture.family for picture in pictures.values()}
+        assert visit.page.locator("figure:visible").count() == len(families) == 7  # one of each
         background = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (background == "rgb(245, 246, 248)") == (scheme == "light")
 
