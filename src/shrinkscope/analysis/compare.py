@@ -73,8 +73,8 @@ def compare(
 
 
 def _described(latent: Latent) -> str:
-    # A user's own latent need not be a msgspec struct; its repr is what can be said of it.
-    return msgspec.json.encode(latent).decode() if isinstance(latent, msgspec.Struct) else repr(latent)
+    # A user's own latent need not be a msgspec struct, nor its fields; their repr is what can be said of them.
+    return msgspec.json.encode(latent, enc_hook=repr).decode() if isinstance(latent, msgspec.Struct) else repr(latent)
 
 
 def _complete(pairing: Pairing, rows: Iterable[LayerRecord], selection: LayerSelection) -> bool:

@@ -4,6 +4,7 @@ from shrinkscope.curvature.base import Curvature, Delta
 from shrinkscope.curvature.eigenvalue import Eigenvalue, largest_eigenvalue, smallest_eigenvalue, spectral_norm
 from shrinkscope.curvature.gradient import GradientNorm, gradient_norm
 from shrinkscope.curvature.hessian import gauss_newton, hessian
+from shrinkscope.curvature.input_moments import InputMoments, input_moments
 from shrinkscope.curvature.last_layer import LastLayerHessian, last_layer_hessian
 from shrinkscope.curvature.network import NetworkCurvature
 from shrinkscope.curvature.quadratic import QuadraticForm, quadratic_form
@@ -15,6 +16,7 @@ __all__ = [
     "Delta",
     "Eigenvalue",
     "GradientNorm",
+    "InputMoments",
     "LastLayerHessian",
     "NetworkCurvature",
     "QuadraticForm",
@@ -23,6 +25,7 @@ __all__ = [
     "gauss_newton",
     "gradient_norm",
     "hessian",
+    "input_moments",
     "largest_eigenvalue",
     "last_layer_hessian",
     "quadratic_form",

@@ -2,7 +2,9 @@
 
 from shrinkscope.latent.base import Latent
 from shrinkscope.latent.gaussian import Gaussian
+from shrinkscope.latent.informed import InformedGaussian, InformedStudentT
 from shrinkscope.latent.named import DEFAULT, NAMED, resolve_latents
+from shrinkscope.latent.precision import DiagonalPrecision, KroneckerPrecision, Precision, Precisions
 from shrinkscope.latent.projection import FullDimension, GroupMeans, Projection
 from shrinkscope.latent.rotated import RotatedGaussian
 from shrinkscope.latent.sampled import SampledStudentT
@@ -13,11 +15,17 @@ from shrinkscope.latent.uniform import Uniform
 __all__ = [
     "DEFAULT",
     "NAMED",
+    "DiagonalPrecision",
     "FixedScale",
     "FullDimension",
     "Gaussian",
     "GroupMeans",
+    "InformedGaussian",
+    "InformedStudentT",
+    "KroneckerPrecision",
     "Latent",
+    "Precision",
+    "Precisions",
     "Projection",
     "RotatedGaussian",
     "SampledStudentT",

@@ -25,9 +25,13 @@ class PairSummary(msgspec.Struct, frozen=True, kw_only=True):
     groups: Mapping[int, GroupSums]
 
     def delta(self) -> Tensor:
-        """Δ = ω − ω̃ flattened, in float64 on the CPU: the one reading that holds a whole tensor in memory."""
+        """Δ = ω − ω̃ flattened, in float64 on the CPU: a reading that holds a whole tensor in memory."""
         # Not in place: a float64 tensor converts to itself, and the network's own weights must not change.
         return _float64(self.pair.dense.read()) - _float64(self.pair.compressed.read())
+
+    def dense(self) -> Tensor:
+        """ω flattened, in float64 on the CPU; not to be changed, it may be the network's own memory."""
+        return _float64(self.pair.dense.read())
 
 
 def _float64(tensor: Tensor) -> Tensor:
