@@ -6,7 +6,7 @@ import msgspec
 from torch import Tensor
 
 from shrinkscope.errors import DataError
-from shrinkscope.performance import Predictions, PredictionTally
+from shrinkscope.performance import Predictions, PredictionTally, mean_over_samples
 from shrinkscope.quantity import Quantity
 from shrinkscope.theory import Bound
 from shrinkscope.theory.predictive import accuracy_from_sample, measure_from_sample
@@ -63,8 +63,8 @@ def predictive_of(predictions: Predictions, confidence: float) -> Predictive:
         samples=predictions.samples,
         classes=predictions.classes,
         disagreements=disagreements,
-        mean_total_variation=_mean(predictions.total_variation, "probability"),
-        mean_kl=_mean(predictions.kl, "nats"),
+        mean_total_variation=mean_over_samples(predictions.total_variation, "probability"),
+        mean_kl=mean_over_samples(predictions.kl, "nats"),
         accuracy=accuracy_from_sample(disagreements, predictions.samples, confidence=confidence),
         probability=measure_from_sample(distances, confidence=confidence),
         measurable=True,
@@ -108,8 +108,3 @@ class PredictionWatch:
         except DataError as error:
             self._reason = str(error)
         return Predictive(confidence=confidence, measurable=False, reason=self._reason)
-
-
-def _mean(values: Tensor, unit: str) -> Quantity:
-    error = float(values.std(correction=1)) / len(values) ** 0.5 if len(values) > 1 else None
-    return Quantity(value=float(values.mean()), unit=unit, status="estimate", standard_error=error)

@@ -2,10 +2,12 @@
 
 from shrinkscope.performance import metrics
 from shrinkscope.performance.difference import PerformanceDifference, difference_between, performance_difference
+from shrinkscope.performance.divergence import PredictiveDivergence, mean_over_samples, predictive_divergence
 from shrinkscope.performance.evaluate import evaluate, evaluate_all
 from shrinkscope.performance.evaluation import Evaluation
 from shrinkscope.performance.metrics import Metric, measured_in
 from shrinkscope.performance.predictions import Predictions, PredictionTally, predictions
+from shrinkscope.performance.regression import residual_scale
 
 __all__ = [
     "Evaluation",
@@ -13,11 +15,15 @@ __all__ = [
     "PerformanceDifference",
     "PredictionTally",
     "Predictions",
+    "PredictiveDivergence",
     "difference_between",
     "evaluate",
     "evaluate_all",
+    "mean_over_samples",
     "measured_in",
     "metrics",
     "performance_difference",
     "predictions",
+    "predictive_divergence",
+    "residual_scale",
 ]

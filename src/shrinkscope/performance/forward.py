@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from shrinkscope.errors import DataError
+from shrinkscope.performance.outputs import Outputs, scores_of
 
 _INPUT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -34,13 +35,14 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def forward(name: str, model: nn.Module, inputs: Tensor) -> Tensor:
+def forward(name: str, model: nn.Module, inputs: Tensor, outputs: Outputs | None = None) -> Tensor:
     """Run one batch through a network, on the network's device and in its floating type.
 
     Args:
         name: What the network is called in messages.
         model: The network, in the mode it is to be run in.
         inputs: The batch; left as it is, even by a network that begins with an in-place operation.
+        outputs: Finds the tensor in what the network returns; None takes a tensor, or the one called ``logits``.
 
     Returns:
         The outputs, on the CPU, a row for each input.
@@ -53,22 +55,19 @@ def forward(name: str, model: nn.Module, inputs: Tensor) -> Tensor:
     # inputs.
     own = inputs.detach().to(device=device, dtype=dtype if inputs.is_floating_point() else None, copy=True)
     try:
-        outputs = model(own)
+        returned = model(own)
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         what = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
             f"{name} failed on inputs of shape {tuple(inputs.shape)} and type {inputs.dtype}: {what}; "
             "give inputs as it was trained on"
         ) from error
-    if not isinstance(outputs, Tensor):
+    scores = scores_of(name, returned, outputs)
+    if scores.shape[:1] != inputs.shape[:1]:
         raise DataError(
-            f"{name} returned a {type(outputs).__name__}, expected a tensor; wrap it in a module that returns one"
+            f"{name} returned shape {tuple(scores.shape)} for {len(inputs)} inputs, expected a row for each"
         )
-    if outputs.shape[:1] != inputs.shape[:1]:
-        raise DataError(
-            f"{name} returned shape {tuple(outputs.shape)} for {len(inputs)} inputs, expected a row for each"
-        )
-    return outputs.detach().to("cpu")
+    return scores.detach().to("cpu")
 
 
 def _placement(model: nn.Module) -> tuple[torch.device, torch.dtype | None]:

@@ -8,11 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from shrinkscope.errors import DataError
+from shrinkscope.performance.categorical import Distances, distances, like_probabilities
 from shrinkscope.performance.data import Inputs, input_batches
 from shrinkscope.performance.forward import evaluation_mode, forward
-
-# Rows of probabilities sum to 1 up to the rounding of their type: half precision of a few thousand classes at worst.
-_SUM_TOLERANCE = 1e-2
 
 
 class Predictions(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -42,7 +40,7 @@ class PredictionTally:
     """
 
     def __init__(self) -> None:
-        self._parts: list[tuple[Tensor, ...]] = []
+        self._parts: list[Distances] = []
         self._classes = 0
         self._samples = 0
         self._like_probabilities = [True, True]
@@ -64,8 +62,8 @@ class PredictionTally:
                 f"dense has {dense.shape[1]} classes and compressed {compressed.shape[1]}; expected as many of both"
             )
         for index, outputs in enumerate((dense, compressed)):
-            self._like_probabilities[index] &= _like_probabilities(outputs)
-        self._parts.append(_compared(dense, compressed))
+            self._like_probabilities[index] &= like_probabilities(outputs)
+        self._parts.append(distances(dense, compressed))
         self._classes = dense.shape[1]
         self._samples += len(dense)
 
@@ -150,22 +148,3 @@ def predictions(
             if progress is not None:
                 progress(done)
     return tally.predictions()
-
-
-def _compared(dense: Tensor, compressed: Tensor) -> tuple[Tensor, ...]:
-    # The classes are compared as the accuracy sees them: before the change of type, the first of equal scores.
-    disagrees = dense.argmax(dim=1) != compressed.argmax(dim=1)
-    log_p = torch.log_softmax(dense.to(torch.float64), dim=1)
-    log_q = torch.log_softmax(compressed.to(torch.float64), dim=1)
-    p, q = log_p.exp(), log_q.exp()
-    # Where p is 0 in float64, p log(p/q) is 0, even if log q is -inf there.
-    kl = torch.where(p > 0, p * (log_p - log_q), 0.0).sum(dim=1).clamp(min=0)
-    total_variation = (p - q).abs().sum(dim=1).div(2).clamp(max=1)
-    largest = p.topk(2, dim=1).values
-    return disagrees, total_variation, kl, largest[:, 0] - largest[:, 1]
-
-
-def _like_probabilities(outputs: Tensor) -> bool:
-    inside = bool(((outputs >= 0) & (outputs <= 1)).all())
-    sums = outputs.to(torch.float64).sum(dim=1)
-    return inside and bool(((sums - 1).abs() <= _SUM_TOLERANCE).all())
