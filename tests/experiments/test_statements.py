@@ -6,7 +6,7 @@ from torch import nn
 
 from shrinkscope.analysis.statements import StatementRow
 from shrinkscope.compression import MagnitudePruning, prune
-from shrinkscope.errors import DataError
+from shrinkscope.errors import DataError, TheoryError
 from shrinkscope.experiments import statements
 from shrinkscope.experiments.statements import put_to_the_test
 from shrinkscope.experiments.zoo import load_data, load_network
@@ -106,6 +106,11 @@ def test_a_network_that_does_not_end_in_a_linear_layer_is_said():
 def test_a_pair_needs_data():
     with pytest.raises(DataError, match="a pair of networks needs data"):
         put_to_the_test((nn.Linear(2, 2), nn.Linear(2, 2)))
+
+
+def test_a_tolerance_is_checked_before_anything_is_computed():
+    with pytest.raises(TheoryError, match=r"tolerance is -1.0; expected a positive number"):
+        put_to_the_test(tolerance=-1.0, progress=lambda *stage: pytest.fail("began"))
 
 
 @pytest.mark.skipif(not (DATA / "weights").is_dir(), reason="real weights are not laid out")

@@ -72,33 +72,37 @@ def put_to_the_test(
 
     Raises:
         DataError: If there is a pair without data.
+        TheoryError: If the tolerance is not positive.
     """
     if pair is not None and data is None:
         raise DataError("a pair of networks needs data to measure the difference on; got none (--data)")
+    if tolerance is not None and not tolerance > 0:
+        raise TheoryError(f"tolerance is {tolerance}; expected a positive number, for example 0.05")
     cases = {
         _QUADRATICS: f"{instances} random quadratic losses of 12 weights at their minimum, pruned",
         _DIGITS: "the network of `shrinkscope demo`: 3 methods × 4 levels, the last layer or all layers pruned",
     }
-    stages: list[tuple[str, Callable[[], list[StatementRow]]]] = [
-        (cases[_QUADRATICS], lambda: _on_quadratics(instances, seed)),
-        ("the digits network", lambda: _on_digits(seed)),
-    ]
+    stages: dict[str, Callable[[], list[StatementRow]]] = {
+        _QUADRATICS: lambda: _on_quadratics(instances, seed),
+        _DIGITS: lambda: _on_digits(seed),
+    }
     held = None if data is None else _held(data)
     if pair is not None and held is not None:
         cases[_PAIR] = "your networks, one instance each"
-        stages.append(("your networks", lambda: _on_pair(*pair, held, samples, seed)))
-    told = progress or _silent
-    total = len(stages) + (tolerance is not None)
-    rows = []
-    for number, (name, stage) in enumerate(stages):
-        told(name, number, total)
-        rows += stage()
+        # First, because it is the one that can fail.
+        stages = {_PAIR: lambda: _on_pair(*pair, held, samples, seed)} | stages
+    told, total = progress or _silent, len(stages) + (tolerance is not None)
+    rows: dict[str, list[StatementRow]] = {}
+    for number, (case, stage) in enumerate(stages.items()):
+        told(case, number, total)
+        rows[case] = stage()
     sparsity = None
     if tolerance is not None:
         told("optimal sparsity", len(stages), total)
         sparsity = _allowed_sparsity(None if pair is None else pair[0], held, tolerance)
     told("done", total, total)
-    return StatementTable(rows=tuple(rows), cases=cases, version=version(), sparsity=sparsity)
+    ordered = tuple(row for case in cases for row in rows[case])
+    return StatementTable(rows=ordered, cases=cases, version=version(), sparsity=sparsity)
 
 
 def _silent(stage: str, done: int, total: int) -> None:
