@@ -2,9 +2,11 @@
 
 from shrinkscope.curvature.base import Curvature, Delta
 from shrinkscope.curvature.eigenvalue import Eigenvalue, largest_eigenvalue, smallest_eigenvalue, spectral_norm
+from shrinkscope.curvature.fisher import FisherDiagonal, fisher_diagonal
 from shrinkscope.curvature.gradient import GradientNorm, gradient_norm
 from shrinkscope.curvature.hessian import gauss_newton, hessian
 from shrinkscope.curvature.input_moments import InputMoments, input_moments
+from shrinkscope.curvature.kronecker_fisher import KroneckerFisher, kronecker_fisher
 from shrinkscope.curvature.last_layer import LastLayerHessian, last_layer_hessian
 from shrinkscope.curvature.network import NetworkCurvature
 from shrinkscope.curvature.quadratic import QuadraticForm, quadratic_form
@@ -15,17 +17,21 @@ __all__ = [
     "Curvature",
     "Delta",
     "Eigenvalue",
+    "FisherDiagonal",
     "GradientNorm",
     "InputMoments",
+    "KroneckerFisher",
     "LastLayerHessian",
     "NetworkCurvature",
     "QuadraticForm",
     "SegmentEigenvalue",
     "Trace",
+    "fisher_diagonal",
     "gauss_newton",
     "gradient_norm",
     "hessian",
     "input_moments",
+    "kronecker_fisher",
     "largest_eigenvalue",
     "last_layer_hessian",
     "quadratic_form",

@@ -10,14 +10,12 @@ from shrinkscope.curvature.layer_rows import CHUNK_ENTRIES
 from shrinkscope.curvature.memory import check_memory
 from shrinkscope.curvature.second_moment import SecondMoment, Structure, block_width
 from shrinkscope.curvature.snapshot import plain_copy
-from shrinkscope.curvature.watched import WatchedLayer, watched_layers, watching
+from shrinkscope.curvature.watched import UNSEEN, WatchedLayer, watched_layers, watching
 from shrinkscope.errors import CurvatureError
 from shrinkscope.latent import KroneckerPrecision, Precisions
 from shrinkscope.performance.data import Inputs, input_batches
 from shrinkscope.performance.forward import forward
 from shrinkscope.weights import LayersLike
-
-_UNSEEN = "its module was not called on these inputs"
 
 
 class LayerMoment(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -97,7 +95,7 @@ class InputMoments(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         for layer in self.layers.values():
             moment = layer.moment.diagonal() if diagonal else layer.moment
             if moment.vectors == 0:
-                absent |= dict.fromkeys(layer.names, _UNSEEN)
+                absent |= dict.fromkeys(layer.names, UNSEEN)
             else:
                 layers |= dict.fromkeys(layer.names, KroneckerPrecision(moment.sums / self.samples, layer.outputs))
         name = "input" if structure == "full" else f"input_{structure}"

@@ -29,6 +29,9 @@ _ATTENTION: dict[str, tuple[int, Rows]] = {
     "v_proj_weight": (1, projection_rows(2)),
 }
 
+UNSEEN = "its module was not called on these inputs"
+"""Why a layer has no statistic although its kind is known."""
+
 
 class Tap(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """One module that multiplies its input with a weight.
@@ -107,6 +110,21 @@ def watched_layers(plain: nn.Module, layers: LayersLike) -> tuple[dict[str, Watc
     return found, absent
 
 
+def seen_outputs(
+    watched: dict[str, WatchedLayer], absent: dict[str, str], reason: str
+) -> tuple[dict[str, WatchedLayer], dict[str, str]]:
+    """The layers whose modules return their products, and why the others are left out.
+
+    Args:
+        watched: As from ``watched_layers``.
+        absent: Likewise.
+        reason: What to say of layers whose products are not seen.
+    """
+    seen = {name: layer for name, layer in watched.items() if all(tap.outputs_seen for tap in layer.taps)}
+    hidden = [alias for name, layer in watched.items() if name not in seen for alias in layer.names]
+    return seen, absent | dict.fromkeys(hidden, reason)
+
+
 @contextmanager
 def watching(layers: dict[str, WatchedLayer], receive: Callable[[str, Tensor], None]) -> Iterator[None]:
     """Hand on the input of every layer while the network runs.
@@ -152,7 +170,7 @@ def _tap(module: nn.Module, attribute: str, projections: dict[int, nn.MultiheadA
         groups, rows = _ATTENTION[attribute]
         return Tap(module=module, rows=rows, groups=groups, outputs_seen=False)
     if attribute == "weight" and id(module) in projections:
-        return Tap(module=projections[id(module)], rows=output_rows)
+        return Tap(module=projections[id(module)], rows=output_rows, outputs_seen=False)
     if attribute == "weight" and isinstance(module, nn.Linear) and kind.forward is nn.Linear.forward:
         return Tap(module=module, rows=linear_rows)
     if attribute == "weight" and _is_convolution(module):
