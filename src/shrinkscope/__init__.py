@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shrinkscope import divergence
-    from shrinkscope.analysis import Comparison, Explanation, OptimalSparsity, compare, explain, optimal_sparsity
+    from shrinkscope.analysis import (
+        Comparison,
+        Explanation,
+        OptimalSparsity,
+        Scan,
+        compare,
+        explain,
+        optimal_sparsity,
+        scan,
+    )
     from shrinkscope.compression import (
         LowRank,
         MagnitudePruning,
@@ -23,7 +32,16 @@ if TYPE_CHECKING:
     from shrinkscope.weights import LayerSelection
 
 _HOME = {
-    "analysis": ("Comparison", "Explanation", "OptimalSparsity", "compare", "explain", "optimal_sparsity"),
+    "analysis": (
+        "Comparison",
+        "Explanation",
+        "OptimalSparsity",
+        "Scan",
+        "compare",
+        "explain",
+        "optimal_sparsity",
+        "scan",
+    ),
     "compression": (
         "LowRank",
         "MagnitudePruning",
@@ -56,6 +74,7 @@ __all__ = [
     "Quantity",
     "RandomPruning",
     "RotatedGaussian",
+    "Scan",
     "ShrinkscopeError",
     "StructuredPruning",
     "StudentT",
@@ -69,6 +88,7 @@ __all__ = [
     "optimal_sparsity",
     "performance_difference",
     "prune",
+    "scan",
 ]
 
 

@@ -6,6 +6,7 @@ from shrinkscope.analysis.explain import Explanation, explain
 from shrinkscope.analysis.optimal_sparsity import optimal_sparsity
 from shrinkscope.analysis.predictive import Predictive
 from shrinkscope.analysis.records import LayerRecord, Total
+from shrinkscope.analysis.scan import Scan, scan
 from shrinkscope.analysis.sparsity_records import OptimalSparsity, SparsityCurve, SparsityPoint
 
 __all__ = [
@@ -14,10 +15,12 @@ __all__ = [
     "LayerRecord",
     "OptimalSparsity",
     "Predictive",
+    "Scan",
     "SparsityCurve",
     "SparsityPoint",
     "Total",
     "compare",
     "explain",
     "optimal_sparsity",
+    "scan",
 ]

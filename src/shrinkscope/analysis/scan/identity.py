@@ -1,0 +1,62 @@
+"""What decides the numbers of a scan, as one text: equal texts mean equal numbers."""
+
+from collections.abc import Sequence
+
+import msgspec
+import torch
+from torch import nn
+
+from shrinkscope.analysis.scan.cache import SCHEMA, digest, digest_of_tensors
+from shrinkscope.analysis.scan.passes import Passes
+from shrinkscope.analysis.scan.yardstick import Samples
+from shrinkscope.errors import LatentError
+from shrinkscope.latent import Latent
+from shrinkscope.version import version
+from shrinkscope.weights import open_weights
+
+
+def identity_of(model: nn.Module, samples: Samples, passes: Passes | None, latents: Sequence[Latent], seed: int) -> str:
+    """A hash of weights, inputs, targets, the dense outputs, latents, seed, device and versions.
+
+    The dense outputs stand for the network's code, which cannot be hashed: when it changes, they do.
+
+    Args:
+        model: The network.
+        samples: What is put through it.
+        passes: Its dense outputs; None without inputs.
+        latents: Latent distributions.
+        seed: Of methods that draw.
+
+    Raises:
+        LatentError: If a latent cannot be described by its fields.
+    """
+    weights = [(name, view.read()) for name, view in open_weights(model).items()]
+    batches = zip(samples.inputs, samples.targets, samples.predicted, strict=True)
+    named = [(f"{use}", tensor) for x, y, use in batches for tensor in (x, y)]
+    outputs = [] if passes is None else [("outputs", batch) for batch in passes.dense]
+    device = next((parameter.device.type for parameter in model.parameters()), "cpu")
+    about = [str(SCHEMA), version(), torch.__version__, device, str(seed), *(_exactly(latent) for latent in latents)]
+    tensors = [digest_of_tensors(part) for part in (weights, named, outputs)]
+    return digest([part.encode() for part in (*about, *tensors)])
+
+
+def described(latent: Latent) -> str:
+    """A latent as a JSON text, or as its repr where it has none.
+
+    Args:
+        latent: The latent.
+    """
+    return msgspec.json.encode(latent, enc_hook=repr).decode() if isinstance(latent, msgspec.Struct) else repr(latent)
+
+
+def _exactly(latent: Latent) -> str:
+    try:
+        return msgspec.json.encode(latent).decode() if isinstance(latent, msgspec.Struct) else _unknown(latent)
+    except TypeError:
+        return _unknown(latent)
+
+
+def _unknown(latent: Latent) -> str:
+    raise LatentError(
+        f"{latent.column}: a cache cannot know what this latent depends on; leave out cache=, or this latent"
+    )

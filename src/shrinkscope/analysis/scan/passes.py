@@ -1,0 +1,194 @@
+"""Outputs of a network with one layer changed, batch by batch, for the price of the layers after it where possible."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from shrinkscope.analysis.scan.substitute import Snapshot, substituted
+from shrinkscope.analysis.scan.trace import Environment, Steps, UntraceableError
+from shrinkscope.performance.forward import forward
+
+# The same operations on the same numbers; what is left is the order of sums in kernels that choose by memory layout.
+_SAME = 1e-6
+
+
+class Passes:
+    """Runs a network over the same batches again and again, with one parameter changed at a time.
+
+    The network is traced into steps, and the values before the first step that uses the parameter are held, so that a
+    pass costs only what comes after. Where that is not possible, passes run the whole network and ``reason`` says why.
+
+    Args:
+        model: The network, in evaluation mode and within ``preserved``.
+        batches: The inputs, kept by reference.
+        memory: Most bytes of values held between passes; batches beyond that run from the start.
+
+    Raises:
+        DataError: If the network fails on the inputs.
+    """
+
+    def __init__(self, model: nn.Module, batches: Sequence[Tensor], memory: int) -> None:
+        self._model, self._batches, self._memory = model, batches, memory
+        self._total = sum(len(batch) for batch in batches)
+        self._snapshot = Snapshot(model)
+        self._at = 0
+        self._held: dict[int, Environment] = {}
+        self.spent = 0.0
+        self.most_held = 0
+        self.reason: str | None = None
+        self.dense = [self._whole(batch) for batch in batches]
+        self._steps = self._traced()
+
+    @property
+    def prefix_cached(self) -> bool:
+        """Whether passes begin at the changed layer."""
+        return self._steps is not None
+
+    def position(self, parameter: nn.Parameter) -> int | None:
+        """Where in the network a parameter is used first; None when that is not known, or nowhere.
+
+        Args:
+            parameter: A parameter of the network.
+        """
+        return None if self._steps is None else self._steps.first_use(parameter)
+
+    def share(self, position: int | None) -> float:
+        """What a pass from a position on costs, in passes of the whole network over all inputs.
+
+        Args:
+            position: As ``position`` gives it.
+        """
+        if self._steps is None or position is None:
+            return 1.0
+        held = sum(len(self._batches[index]) for index in self._holding(position)) / self._total
+        return held * self._steps.share_from(position) + 1 - held
+
+    def outputs(self, parameter: nn.Parameter, weight: Tensor, position: int | None) -> Iterator[Tensor]:
+        """The outputs with another weight, for each batch, on the CPU.
+
+        Args:
+            parameter: The parameter to change while a batch runs.
+            weight: The weight that it is to have.
+            position: What ``position`` gave for it; must not go back between calls.
+
+        Yields:
+            As the network returns them, a row for each input.
+
+        Raises:
+            DataError: If the network fails with this weight.
+        """
+        if self._steps is not None and position is not None:
+            self._move(self._steps, position)
+        for index, batch in enumerate(self._batches):
+            with substituted(parameter, weight):
+                found = self._later(self._steps, index, position)
+                if found is None:
+                    found = self._whole(batch)
+            yield found
+
+    def _whole(self, batch: Tensor) -> Tensor:
+        outputs = forward("the network", self._model, batch)
+        self.spent += len(batch) / self._total
+        if self._snapshot.written:
+            self.reason = "the network changes its buffers when it runs, so every pass begins from the same ones"
+            self._snapshot.restore()
+        return outputs
+
+    def _later(self, steps: Steps | None, index: int, position: int | None) -> Tensor | None:
+        """The outputs of one batch from held values; None where nothing is held."""
+        if steps is None or position is None or index not in self._held:
+            return None
+        held = self._held[index]
+        values = list(held.values())
+        # Copied together, so that a view stays a view of the copy.
+        values = copy.deepcopy(values) if steps.writes_into(held, position) else values
+        environment = dict(zip(held, values, strict=True))
+        outputs = self._through(index, lambda _: steps.run(environment, position) or steps.result(environment))
+        self.spent += steps.share_from(position) * len(self._batches[index]) / self._total
+        return outputs
+
+    def _through(self, index: int, run: Callable[[Tensor], object]) -> Tensor:
+        """The outputs of a batch by another way than calling the network, checked in the same way."""
+        return forward("the network", _Through(self._model, run), self._batches[index])
+
+    def _traced(self) -> Steps | None:
+        """The steps, if they give what the network gives on every batch."""
+        if self.reason is not None:
+            return None
+        try:
+            steps = Steps(self._model)
+            for index, batch in enumerate(self._batches):
+                run = steps.survey if index == 0 else steps.run_all
+                outputs = self._through(index, lambda own, run=run: run(steps.start(own)))
+                self.spent += len(batch) / self._total
+                if not _same(outputs, self.dense[index]):
+                    raise UntraceableError("run step by step, it gives other outputs")
+        except UntraceableError as error:
+            self.reason = f"the network cannot be run from the middle: {error}"
+        except Exception as error:  # steps that the network's code does not take as such may fail in any way
+            self.reason = f"the network cannot be run step by step: {type(error).__name__}: {_line(error)}"
+        else:
+            return steps
+        return None
+
+    def _move(self, steps: Steps, position: int) -> None:
+        """Hold what the steps from ``position`` on need, for as many batches as the memory allows."""
+        wanted = self._holding(position)
+        for index in list(self._held):
+            if index not in wanted:
+                del self._held[index]
+        for index in wanted:
+            start = self._at
+            if index not in self._held:
+                self._held[index], start = steps.start(self._own(index)), 0
+            if start < position:
+                steps.run(self._held[index], start, position)
+                walked = steps.share_from(start) - steps.share_from(position)
+                self.spent += walked * len(self._batches[index]) / self._total
+        self._at = position
+        self.most_held = max(self.most_held, self._bytes(steps, position, wanted))
+
+    def _holding(self, position: int) -> list[int]:
+        """The batches whose values before ``position`` fit into the memory, the first ones first."""
+        if self._steps is None:
+            return []
+        wanted: list[int] = []
+        for index in range(len(self._batches)):
+            if self._bytes(self._steps, position, [*wanted, index]) > self._memory:
+                break
+            wanted.append(index)
+        return wanted
+
+    def _bytes(self, steps: Steps, position: int, indices: Sequence[int]) -> int:
+        samples = sum(len(self._batches[index]) for index in indices)
+        return -(-steps.bytes_before(position) * samples // len(self._batches[0]))
+
+    def _own(self, index: int) -> Tensor:
+        """A copy of a batch on the network's device and in its floating type."""
+        taken: list[Tensor] = []
+        self._through(index, lambda own: taken.append(own) or own)
+        return taken[0]
+
+
+class _Through(nn.Module):
+    """Something to run in the place of a network: it has the network's parameters, which tell device and type."""
+
+    def __init__(self, model: nn.Module, run: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self._model, self._run = model, run
+
+    def forward(self, inputs: Tensor) -> object:
+        return self._run(inputs)
+
+
+def _same(outputs: Tensor, dense: Tensor) -> bool:
+    if outputs.shape != dense.shape:
+        return False
+    largest = float(dense[dense.isfinite()].abs().max()) if dense.isfinite().any() else 0.0
+    return torch.allclose(outputs, dense, rtol=0, atol=_SAME * largest, equal_nan=True)
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]

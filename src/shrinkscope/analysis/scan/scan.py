@@ -1,0 +1,167 @@
+"""Compressing one layer at a time, by several methods at several levels, to see which layers can bear it."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+
+import msgspec
+import torch
+from torch import nn
+
+from shrinkscope.analysis.scan.cache import ScanCache
+from shrinkscope.analysis.scan.candidate import Layer, layers_of
+from shrinkscope.analysis.scan.identity import described, identity_of
+from shrinkscope.analysis.scan.methods import DEFAULT_METHODS, Levels, Sweep, as_sweeps
+from shrinkscope.analysis.scan.passes import Passes
+from shrinkscope.analysis.scan.records import ScanCost, ScanRow, ScanSettings
+from shrinkscope.analysis.scan.result import Scan
+from shrinkscope.analysis.scan.substitute import preserved
+from shrinkscope.analysis.scan.walk import Walk
+from shrinkscope.analysis.scan.yardstick import RULE, Yardstick, samples_of
+from shrinkscope.compression import CompressionMethod
+from shrinkscope.compression.checks import listing
+from shrinkscope.errors import DataError, SelectionError
+from shrinkscope.latent import DEFAULT, Latent, resolve_latents
+from shrinkscope.performance import Metric
+from shrinkscope.performance.data import Data, Inputs
+from shrinkscope.performance.forward import evaluation_mode
+from shrinkscope.performance.metrics import DEFAULT_METRICS
+from shrinkscope.version import version
+from shrinkscope.weights import LayerSelection, LayersLike, compressible
+
+MEMORY = 1 << 30
+"""Bytes of activations that are held by default: 1 GiB."""
+
+Progress = Callable[[int, int, str], None]
+"""Called after each candidate with the number done, of all, and the layer's name."""
+
+
+def scan(
+    model: nn.Module,
+    *,
+    inputs: Inputs | None = None,
+    data: Data | None = None,
+    methods: Sequence[CompressionMethod | str] = DEFAULT_METHODS,
+    levels: Levels | None = None,
+    layers: LayersLike = None,
+    latents: Iterable[Latent | str] = DEFAULT,
+    metrics: Mapping[str, Metric] | None = None,
+    seed: int = 0,
+    early_stop: bool = True,
+    cache: str | os.PathLike[str] | None = None,
+    memory: int = MEMORY,
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> Scan:
+    """Compress every layer alone, by every method at every level, and measure what each does to the network.
+
+    Each number equals what ``compress`` of that layer and a run of the whole network give. The network is not changed.
+
+    Args:
+        model: The network. It is left exactly as it was found, also when the scan is interrupted.
+        inputs: Unlabelled inputs of a classifier, on which predictions are compared (KL in nats, total variation,
+            disagreement): a tensor, or batches. Those of ``data`` when None. They are kept in memory.
+        data: (inputs, targets), to measure the differences of loss and accuracy on.
+        methods: Names (lowest, highest, random, structured, quantise, low_rank), or method objects, of which level and
+            layers are replaced.
+        levels: Fractions to remove, bits, or ranks as fractions to keep, for all methods; or a mapping by method.
+        layers: Which layers; every convolution and linear layer by default, tied weights once.
+        latents: Latent distributions of the AP3 columns.
+        metrics: Name → metric for ``data``; loss (nats) and accuracy (fraction) by default.
+        seed: Of methods that draw: each candidate draws anew, so that a higher level removes what a lower one does.
+        early_stop: Whether to leave out the harsher levels of a layer that has collapsed under a method.
+        cache: A folder or an SQLite file in which every finished candidate is kept at once, by the content of weights,
+            inputs, targets, settings and version, so that an interrupted scan resumes.
+        memory: Most bytes of activations held between candidates; what does not fit is computed again.
+        batch_size: Inputs a forward pass when they come as one tensor.
+        progress: Called after each candidate.
+
+    Returns:
+        A row a candidate. A candidate that changes nothing, or cannot be applied, is not measurable and says why.
+
+    Raises:
+        CompressionError: If methods or levels are not usable.
+        SelectionError: If no layer is selected.
+        DataError: If inputs or data are not what is needed, or the network fails on them.
+        StoreError: If the cache cannot be used.
+        LatentError: If a latent is unknown.
+
+    Source: derived here; tests/analysis/scan/test_scan.py compares with compressing and running whole networks.
+    """
+    begun = time.perf_counter()
+    sweeps, chosen = as_sweeps(methods, levels), resolve_latents(latents)
+    names = list(compressible(model, layers))
+    _check(model, names, layers, cache, metrics)
+    with ExitStack() as stack:
+        store = None if cache is None else stack.enter_context(ScanCache(cache))
+        for context in (preserved(model), evaluation_mode(model), torch.no_grad()):
+            stack.enter_context(context)
+        samples = samples_of(inputs, data, batch_size)
+        passes = Passes(model, samples.inputs, memory) if samples.inputs else None
+        yardstick = None if passes is None else Yardstick(samples, passes.dense, metrics, required=inputs is not None)
+        identity = "" if store is None else identity_of(model, samples, passes, chosen, seed)
+        walk = Walk(passes, yardstick, chosen, seed=seed, early_stop=early_stop, store=store, identity=identity)
+        rows = _walked(walk, layers_of(model, names), sweeps, progress)
+        notes = () if store is None else tuple(store.damaged)
+    settings = ScanSettings(
+        model=type(model).__name__,
+        methods={sweep.name: tuple(sweep.methods) for sweep in sweeps},
+        layers=msgspec.json.encode(LayerSelection.of(layers)).decode(),
+        latents=tuple(map(described, chosen)),
+        inputs=samples.inputs_predicted,
+        samples=samples.labelled,
+        metrics=tuple(metrics or DEFAULT_METRICS) if samples.labelled else (),
+        seed=seed,
+        early_stop=early_stop,
+        rule=RULE,
+        version=version(),
+    )
+    cost = _cost(walk, passes, rows, memory, time.perf_counter() - begun)
+    return Scan(rows=rows, cost=cost, settings=settings, notes=notes)
+
+
+def _check(
+    model: nn.Module,
+    names: Sequence[str],
+    layers: LayersLike,
+    cache: str | os.PathLike[str] | None,
+    metrics: Mapping[str, Metric] | None,
+) -> None:
+    if not names:
+        raise SelectionError(
+            f"layers={layers!r} selects nothing to scan; the layers are {listing(compressible(model))}"
+        )
+    if cache is not None and metrics is not None:
+        raise DataError("a cache cannot know whether a function has changed; leave out metrics= or cache=")
+
+
+def _walked(
+    walk: Walk, layers: Sequence[Layer], sweeps: Sequence[Sweep], progress: Progress | None
+) -> tuple[ScanRow, ...]:
+    """The rows of all layers in the order given, measured in the order in which the network uses them."""
+    total = len(layers) * sum(len(sweep.methods) for sweep in sweeps)
+    rows: dict[str, list[ScanRow]] = {layer.view.name: [] for layer in layers}
+    done = 0
+    for layer, position in walk.in_order(layers):
+        for row in walk.rows(layer, position, sweeps):
+            rows[row.layer].append(row)
+            done += 1
+            if progress is not None:
+                progress(done, total, row.layer)
+    return tuple(row for found in rows.values() for row in found)
+
+
+def _cost(walk: Walk, passes: Passes | None, rows: Sequence[ScanRow], memory: int, seconds: float) -> ScanCost:
+    return ScanCost(
+        candidates=len(rows),
+        forwards=sum(row.forward_equivalents > 0 for row in rows),
+        from_cache=walk.from_cache,
+        not_run=walk.not_run,
+        forward_equivalents=0.0 if passes is None else passes.spent,
+        seconds=seconds,
+        prefix_cached=passes is not None and passes.prefix_cached,
+        reason="no inputs: nothing was run" if passes is None else passes.reason,
+        held=0 if passes is None else passes.most_held,
+        memory=memory,
+    )

@@ -1,0 +1,187 @@
+"""A network as a list of steps that can be run from any of them on, or the reason why it is none."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from shrinkscope.analysis.scan.multiply_adds import multiply_adds
+
+Environment = dict[fx.Node, Any]
+"""Values that steps still to be run need, by the step that made them."""
+
+_CONSTANT = "_tensor_constant"
+
+
+class UntraceableError(Exception):
+    """The network's code cannot be written down as a list of steps."""
+
+
+class Steps:
+    """The steps of a network in the order in which they run.
+
+    Args:
+        model: The network, in evaluation mode. Tensors that its code makes from nothing become attributes of it.
+
+    Raises:
+        UntraceableError: If its code branches on values, or fails without them.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._defaults = _defaults(model)
+        graph = _graph(model, self._defaults)
+        self.nodes = list(graph.nodes)
+        self._at = {node: position for position, node in enumerate(self.nodes)}
+        self._interpreter = fx.Interpreter(model, graph=graph)
+        self._last_use = {node: max((self._at[user] for user in node.users), default=-1) for node in self.nodes}
+        self._done_after: list[list[fx.Node]] = [[] for _ in self.nodes]
+        for node, last in self._last_use.items():
+            self._done_after[max(last, self._at[node])].append(node)
+        self._written_until: dict[fx.Node, int] = {}
+        self._work = [0] * len(self.nodes)
+        self._bytes: dict[fx.Node, int] = {}
+
+    @property
+    def constants(self) -> bool:
+        """Whether tensors were made while tracing: what they were made from does not show in the steps."""
+        return any(node.op == "get_attr" and str(node.target).startswith(_CONSTANT) for node in self.nodes)
+
+    def first_use(self, parameter: nn.Parameter) -> int | None:
+        """The first step that a parameter takes part in; None when no step does.
+
+        Args:
+            parameter: A parameter of the network.
+        """
+        return next((at for at, node in enumerate(self.nodes) if self._uses(node, parameter)), None)
+
+    def start(self, inputs: Tensor) -> Environment:
+        """The environment before the first step.
+
+        Args:
+            inputs: A batch; the first step to write into it writes into it.
+        """
+        places = [node for node in self.nodes if node.op == "placeholder"]
+        return {node: inputs if index == 0 else self._default(node) for index, node in enumerate(places)}
+
+    def run(self, environment: Environment, start: int, stop: int | None = None) -> None:
+        """Run steps, and forget every value after its last use.
+
+        Args:
+            environment: Values before step ``start``; afterwards those before ``stop``.
+            start: First step.
+            stop: The step before which to stop; all steps when None.
+        """
+        for position in range(start, len(self.nodes) if stop is None else stop):
+            node = self.nodes[position]
+            if node.op != "placeholder":
+                environment[node] = self._value(node, environment)
+            if node.op != "output":
+                for finished in self._done_after[position]:
+                    environment.pop(finished, None)
+
+    def run_all(self, environment: Environment) -> object:
+        """What the network returns, from values before the first step."""
+        self.run(environment, 0)
+        return self.result(environment)
+
+    def result(self, environment: Environment) -> object:
+        """What the network returns, after all steps."""
+        return environment.pop(self.nodes[-1])
+
+    def survey(self, environment: Environment) -> object:
+        """Run all steps once and note their work, the sizes of their values, and which values are written into later.
+
+        Args:
+            environment: Values before the first step.
+
+        Returns:
+            What the network returns.
+        """
+        alive: dict[fx.Node, list[tuple[Tensor, int]]] = {}
+        for position, node in enumerate(self.nodes):
+            if node.op != "placeholder":
+                arguments, _ = self._arguments(node, environment)
+                environment[node] = self._value(node, environment)
+                self._work[position] = multiply_adds(node, self._module(node), arguments, environment[node])
+            tensors = tensors_in(environment[node])
+            self._bytes[node] = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+            alive[node] = [(tensor, tensor._version) for tensor in tensors]
+            for made, versions in alive.items():
+                if any(tensor._version != version for tensor, version in versions):
+                    self._written_until[made] = position
+                    alive[made] = [(tensor, tensor._version) for tensor, _ in versions]
+            for finished in () if node.op == "output" else self._done_after[position]:
+                environment.pop(finished, None)
+                alive.pop(finished, None)
+        return self.result(environment)
+
+    def share_from(self, start: int) -> float:
+        """The share of the network's multiply–adds in the steps from ``start`` on; of its steps if it has none."""
+        total = sum(self._work)
+        return sum(self._work[start:]) / total if total else 1 - start / len(self.nodes)
+
+    def bytes_before(self, start: int) -> int:
+        """How many bytes the surveyed batch's values take that the steps from ``start`` on use."""
+        return sum(self._bytes[node] for node in self.nodes[:start] if self._last_use[node] >= start)
+
+    def writes_into(self, environment: Environment, start: int) -> bool:
+        """Whether the steps from ``start`` on write into a value of the environment, which then has to be copied."""
+        return any(self._written_until.get(node, -1) >= start for node in environment)
+
+    def _arguments(self, node: fx.Node, environment: Environment) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        self._interpreter.env = environment
+        arguments, options = self._interpreter.fetch_args_kwargs_from_env(node)
+        return tuple(arguments), options
+
+    def _module(self, node: fx.Node) -> nn.Module | None:
+        return self._model.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+    def _value(self, node: fx.Node, environment: Environment) -> Any:
+        self._interpreter.env = environment
+        return self._interpreter.run_node(node)
+
+    def _uses(self, node: fx.Node, parameter: nn.Parameter) -> bool:
+        if node.op == "call_module":
+            return any(own is parameter for own in self._model.get_submodule(str(node.target)).parameters())
+        if node.op != "get_attr":
+            return False
+        owner, _, attribute = str(node.target).rpartition(".")
+        return getattr(self._model.get_submodule(owner), attribute, None) is parameter
+
+    def _default(self, node: fx.Node) -> Any:
+        target = str(node.target)
+        if target.startswith("*"):
+            return {} if target.startswith("**") else ()
+        name = next((name for name in self._defaults if target in (name, f"{name}_{target.rpartition('_')[2]}")), None)
+        if name is None:
+            raise UntraceableError(f"its argument {target} has no default")
+        return self._defaults[name]
+
+
+def tensors_in(value: object) -> list[Tensor]:
+    """The tensors in a value: itself, or those in its items.
+
+    Args:
+        value: A tensor, a tuple, list or dictionary of values, or anything else.
+    """
+    if isinstance(value, Tensor):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    return [tensor for item in items for tensor in tensors_in(item)]
+
+
+def _defaults(model: nn.Module) -> dict[str, Any]:
+    """The arguments of the forward pass that keep their defaults: all but the first."""
+    arguments = list(inspect.signature(model.forward).parameters.values())[1:]
+    return {argument.name: argument.default for argument in arguments if argument.default is not argument.empty}
+
+
+def _graph(model: nn.Module, defaults: dict[str, Any]) -> fx.Graph:
+    try:
+        with torch.no_grad():
+            return fx.Tracer().trace(model, concrete_args=defaults or None)
+    except Exception as error:  # the network's own code runs on stand-ins for tensors, and may raise anything
+        what = (str(error).splitlines() or [""])[0]
+        raise UntraceableError(f"{type(error).__name__}: {what}") from error
