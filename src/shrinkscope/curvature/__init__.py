@@ -3,6 +3,7 @@
 from shrinkscope.curvature.base import Curvature, Delta
 from shrinkscope.curvature.eigenvalue import Eigenvalue, largest_eigenvalue, smallest_eigenvalue, spectral_norm
 from shrinkscope.curvature.fisher import FisherDiagonal, fisher_diagonal
+from shrinkscope.curvature.gauss_newton_precision import gauss_newton_precisions
 from shrinkscope.curvature.gradient import GradientNorm, gradient_norm
 from shrinkscope.curvature.hessian import gauss_newton, hessian
 from shrinkscope.curvature.input_moments import InputMoments, input_moments
@@ -28,6 +29,7 @@ __all__ = [
     "Trace",
     "fisher_diagonal",
     "gauss_newton",
+    "gauss_newton_precisions",
     "gradient_norm",
     "hessian",
     "input_moments",
