@@ -28,7 +28,7 @@ class ScanRow(msgspec.Struct, frozen=True, kw_only=True):
         disagreement: Share of the inputs whose argmax classes differ.
         measured: Metric → measured difference (candidate − dense), the samples paired; empty without data.
         collapsed: Whether the predictions agree with the dense ones no more than by chance; None without predictions.
-        forward_equivalents: What it took, in passes of the whole network over all inputs.
+        forward_equivalents: What it took, in passes of the whole network over all inputs, without the prefix.
         seconds: What it took, when it was measured.
         measurable: Whether everything asked for was measured.
         reason: Why not, or what to know about the number; None when there is nothing to say.

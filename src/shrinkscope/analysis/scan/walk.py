@@ -103,12 +103,11 @@ class Walk:
         passes, yardstick, place = self._passes, self._yardstick, layer.place
         if passes is None or yardstick is None or place is None or made.weight is None:
             return made.row
-        before = passes.spent
         try:
             found = yardstick.measure(passes.outputs(place.parameter, made.weight, position))
         except DataError as error:
             return msgspec.structs.replace(made.row, measurable=False, reason=str(error))
-        row = msgspec.structs.replace(made.row, forward_equivalents=passes.spent - before)
+        row = msgspec.structs.replace(made.row, forward_equivalents=passes.share(position))
         return _unmoved(row) if found.identical else _with(row, found)
 
 
