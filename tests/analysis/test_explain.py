@@ -143,3 +143,18 @@ def test_the_residual_networks_load_and_reach_their_accuracy(depth):
         predicted = torch.cat([network(part).argmax(1) for part in inputs.split(256)])
     accuracy = float((predicted == torch.from_numpy(labels[: len(predicted)].astype(np.int64))).double().mean())
     assert round(100 * accuracy, 2) == {20: 91.72, 32: 93.17, 56: 93.43}[depth]
+
+
+def test_progress_names_the_stage_and_counts_its_samples():
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    inputs, targets = torch.randn(700, 3), torch.zeros(700, dtype=torch.long)
+    told = []
+    explain(
+        model,
+        model,
+        inputs=inputs[:600],
+        data={"test": (inputs, targets)},
+        progress=lambda stage, done: told.append((stage, done)),
+    )
+    assert told == [("inputs", 512), ("inputs", 600), ("test", 512), ("test", 700)]

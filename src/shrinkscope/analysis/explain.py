@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -83,6 +83,7 @@ def explain(
     resamples: int = 2000,
     confidence: float = 0.95,
     generator: torch.Generator | None = None,
+    progress: Callable[[str, int], None] | None = None,
 ) -> Explanation:
     """Explain a compressed network: what changed in each layer, what it can cost at most, and what it cost on data.
 
@@ -102,6 +103,7 @@ def explain(
         resamples: Resamples of the paired bootstrap.
         confidence: Probability that the intervals aim at, and with which each of the bounds holds.
         generator: Source of the resamples; seed 0 when None, so that a call can be repeated.
+        progress: Called after each batch with ``"inputs"`` or the name of the split, and the samples of it done.
 
     Returns:
         The comparison; for each split and metric the signed difference (compressed − dense) with its interval, whose
@@ -126,17 +128,23 @@ def explain(
     networks = {"dense": runnable(dense, network), "compressed": runnable(compressed, network)}
     predictive: dict[str, Predictive] = {}
     if inputs is not None:
-        predictive[INPUTS] = predictive_of(predictions(networks["dense"], networks["compressed"], inputs), confidence)
+        found = predictions(networks["dense"], networks["compressed"], inputs, progress=_telling(progress, INPUTS))
+        predictive[INPUTS] = predictive_of(found, confidence)
     performance = {}
     for split, part in _splits(data).items():
         watch = PredictionWatch("dense", "compressed")
-        both = evaluate_all(networks, part, metrics, observe=watch if inputs is None else None)
+        observe = watch if inputs is None else None
+        both = evaluate_all(networks, part, metrics, observe=observe, progress=_telling(progress, split))
         performance[split] = difference_between(
             both["dense"], both["compressed"], resamples=resamples, confidence=confidence, generator=generator
         )
         if inputs is None:
             predictive[split] = watch.predictive(confidence)
     return Explanation(comparison=comparison, performance=performance, predictive=predictive)
+
+
+def _telling(progress: Callable[[str, int], None] | None, stage: str) -> Callable[[int], None] | None:
+    return None if progress is None else lambda done: progress(stage, done)
 
 
 def _splits(data: Data | Mapping[str, Data] | None) -> Mapping[str, Data]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from shrinkscope.cli.options import Exclude, Json, Latents, Layers, Out, Roles, SortBy, Top, selection_of
+from shrinkscope.cli.options import Exclude, Json, Latents, Layers, Out, Roles, SortBy, Top, progress_bar, selection_of
 
 
 def explain(
@@ -56,20 +56,28 @@ def explain(
     Example: shrinkscope explain dense.npz pruned.npz --network lenet300 --data mnist/
     """
     from shrinkscope.analysis import explain as explain_pair
+    from shrinkscope.analysis.explain import INPUTS
     from shrinkscope.experiments.zoo import load_data, load_inputs, load_network
     from shrinkscope.latent import DEFAULT
     from shrinkscope.report import print_explanation, save_comparison
 
-    explanation = explain_pair(
-        dense,
-        compressed,
-        network=None if network is None else load_network(network),
-        inputs=None if inputs is None else load_inputs(inputs),
-        data={split: load_data(source) for split, source in map(_split, data)} if data else None,
-        latents=latent or DEFAULT,
-        confidence=confidence,
-        layers=selection_of(layers, exclude, role),
-    )
+    unlabelled = None if inputs is None else load_inputs(inputs)
+    labelled = {split: load_data(source) for split, source in map(_split, data)} if data else {}
+    sizes = {split: len(targets) for split, (_, targets) in labelled.items()}
+    sizes |= {} if unlabelled is None else {INPUTS: len(unlabelled)}
+    with progress_bar() as bar:
+        tasks = {stage: bar.add_task(stage, total=size) for stage, size in sizes.items()}
+        explanation = explain_pair(
+            dense,
+            compressed,
+            network=None if network is None else load_network(network),
+            inputs=unlabelled,
+            data=labelled or None,
+            latents=latent or DEFAULT,
+            confidence=confidence,
+            layers=selection_of(layers, exclude, role),
+            progress=lambda stage, done: bar.update(tasks[stage], completed=done),
+        )
     if out is not None:
         save_comparison(explanation, out)
     if json:
