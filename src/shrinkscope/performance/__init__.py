@@ -8,6 +8,8 @@ from shrinkscope.performance.evaluation import Evaluation
 from shrinkscope.performance.metrics import Metric, measured_in
 from shrinkscope.performance.predictions import Predictions, PredictionTally, predictions
 from shrinkscope.performance.regression import residual_scale
+from shrinkscope.performance.synthetic import SyntheticInputs, synthetic_inputs
+from shrinkscope.performance.synthetic_tokens import synthetic_tokens
 
 __all__ = [
     "Evaluation",
@@ -16,6 +18,7 @@ __all__ = [
     "PredictionTally",
     "Predictions",
     "PredictiveDivergence",
+    "SyntheticInputs",
     "difference_between",
     "evaluate",
     "evaluate_all",
@@ -26,4 +29,6 @@ __all__ = [
     "predictions",
     "predictive_divergence",
     "residual_scale",
+    "synthetic_inputs",
+    "synthetic_tokens",
 ]

@@ -50,7 +50,7 @@ def forward(name: str, model: nn.Module, inputs: Tensor, outputs: Outputs | None
     Raises:
         DataError: If the network fails on these inputs, or does not return a tensor with a row for each.
     """
-    device, dtype = _placement(model)
+    device, dtype = placement(model)
     # A copy, because a network may begin with an in-place operation, and the next network must see the same
     # inputs.
     own = inputs.detach().to(device=device, dtype=dtype if inputs.is_floating_point() else None, copy=True)
@@ -70,7 +70,12 @@ def forward(name: str, model: nn.Module, inputs: Tensor, outputs: Outputs | None
     return scores.detach().to("cpu")
 
 
-def _placement(model: nn.Module) -> tuple[torch.device, torch.dtype | None]:
+def placement(model: nn.Module) -> tuple[torch.device, torch.dtype | None]:
+    """Where a network computes: device and floating type of its first tensors; no type if it has none.
+
+    Args:
+        model: The network.
+    """
     first = next(itertools.chain(model.parameters(), model.buffers()), None)
     tensors = itertools.chain(model.parameters(), model.buffers())
     dtype = next((tensor.dtype for tensor in tensors if tensor.dtype in _INPUT_TYPES), None)
