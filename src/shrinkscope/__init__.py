@@ -26,7 +26,17 @@ if TYPE_CHECKING:
         prune,
     )
     from shrinkscope.errors import ShrinkscopeError
-    from shrinkscope.latent import FixedScale, Gaussian, GroupMeans, RotatedGaussian, StudentT, Uniform, WeightScale
+    from shrinkscope.latent import (
+        FixedScale,
+        Gaussian,
+        GroupMeans,
+        InformedGaussian,
+        InformedStudentT,
+        RotatedGaussian,
+        StudentT,
+        Uniform,
+        WeightScale,
+    )
     from shrinkscope.performance import performance_difference
     from shrinkscope.quantity import Quantity
     from shrinkscope.weights import LayerSelection
@@ -53,7 +63,17 @@ _HOME = {
         "prune",
     ),
     "errors": ("ShrinkscopeError",),
-    "latent": ("FixedScale", "Gaussian", "GroupMeans", "RotatedGaussian", "StudentT", "Uniform", "WeightScale"),
+    "latent": (
+        "FixedScale",
+        "Gaussian",
+        "GroupMeans",
+        "InformedGaussian",
+        "InformedStudentT",
+        "RotatedGaussian",
+        "StudentT",
+        "Uniform",
+        "WeightScale",
+    ),
     "performance": ("performance_difference",),
     "quantity": ("Quantity",),
     "weights": ("LayerSelection",),
@@ -66,6 +86,8 @@ __all__ = [
     "FixedScale",
     "Gaussian",
     "GroupMeans",
+    "InformedGaussian",
+    "InformedStudentT",
     "LayerSelection",
     "LowRank",
     "MagnitudePruning",

@@ -102,7 +102,7 @@ def test_it_is_a_column_and_what_has_none_says_why(network, inputs):
     truth = 0.5 * float((dense_fisher(network, "down.weight", inputs).diagonal() * delta.reshape(-1) ** 2).sum())
     assert rows["down.weight"].divergences["ap3_fisher"].value == pytest.approx(truth, rel=ROUNDING)
     assert rows["idle.weight"].reason == "ap3_fisher: its module was not called on these inputs"
-    assert "not of the bias of a Linear" in rows["head.bias"].reason
+    assert "no input is known for the bias of a Linear" in rows["head.bias"].reason
     assert "ap3_fisher" not in rows["idle.weight"].divergences
 
 

@@ -35,6 +35,27 @@ def test_it_is_a_column_of_every_parameter(conv, inputs):
     assert measured == {"conv.weight", "norm.weight", "norm.bias", "head.weight", "head.bias"}
 
 
+def test_attention_is_differentiated_although_torch_would_fuse_it():
+    class Attentive(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention, self.head = nn.MultiheadAttention(4, 2, batch_first=True), nn.Linear(4, 3)
+
+        def forward(self, inputs):
+            return self.head(self.attention(inputs, inputs, inputs)[0].mean(dim=1))
+
+    torch.manual_seed(3)
+    model = Attentive().to(torch.float64).eval()
+    tokens = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    before = torch.backends.mha.get_fastpath_enabled()
+    for name in ("attention.in_proj_weight", "attention.out_proj.weight"):
+        precision = gauss_newton_precisions(model, tokens)[name]
+        x = torch.randn(precision.dim, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+        truth = float(x @ dense_fisher(model, name, tokens) @ x)
+        assert precision.quadratic(x) == pytest.approx(truth, rel=1e-10)
+    assert torch.backends.mha.get_fastpath_enabled() == before
+
+
 def test_tied_weights_have_all_their_names():
     model = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)).to(torch.float64)
     model[2].weight = model[0].weight

@@ -237,9 +237,9 @@ def test_what_has_no_moment_says_why(residual, attentive, images, tokens):
             assert row.reason is None or "ap3_input: " in row.reason or "not weights" in row.reason, name
         if model is residual:
             assert rows["idle.weight"].reason == "ap3_input: its module was not called on these inputs"
-            assert "not of the weight of a BatchNorm2d" in rows["norm.weight"].reason
+            assert "no input is known for the weight of a BatchNorm2d" in rows["norm.weight"].reason
         else:
-            assert "not of the weight of a ConvTranspose1d" in rows["up.weight"].reason
+            assert "no input is known for the weight of a ConvTranspose1d" in rows["up.weight"].reason
 
 
 def test_a_layer_that_changes_its_weight_on_the_way_is_not_measured():
@@ -250,7 +250,7 @@ def test_a_layer_that_changes_its_weight_on_the_way_is_not_measured():
 
     model = nn.Sequential(Standardised(2, 2, 3)).to(torch.float64)
     moments = input_moments(model, torch.ones(1, 2, 4, 4, dtype=torch.float64))
-    assert "not of the weight of a Standardised" in moments.absent["0.weight"]
+    assert "no input is known for the weight of a Standardised" in moments.absent["0.weight"]
 
 
 def test_a_weight_tied_between_unlike_layers_is_not_measured():
@@ -267,7 +267,7 @@ def test_a_weight_tied_between_unlike_layers_is_not_measured():
 
     found = input_moments(Tied().to(torch.float64), torch.ones(1, 2, 4, dtype=torch.float64)).absent
     assert found["plain.weight"] == found["grouped.weight"] == "tied between layers with different groups"
-    assert "not of the weight of a Embedding" in found["out.weight"]
+    assert "no input is known for the weight of a Embedding" in found["out.weight"]
 
 
 @settings(max_examples=20)

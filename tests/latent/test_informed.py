@@ -11,7 +11,7 @@ from torch import Tensor
 from references.student_t import by_double_integral
 from shrinkscope.analysis import compare
 from shrinkscope.errors import LatentError
-from shrinkscope.latent import InformedGaussian, InformedStudentT, KroneckerPrecision, Precisions
+from shrinkscope.latent import InformedGaussian, InformedStudentT, KroneckerPrecision, Precisions, resolve_latents
 from shrinkscope.weights import LayerSelection, PairSummary, open_weights, pair, summarise
 
 
@@ -122,7 +122,7 @@ def test_rows_without_a_precision_say_why_and_settings_say_which():
     assert reasons == {
         "w": None,
         "b": "ap3_input: a bias",
-        "c": "ap3_input: nothing was gathered for c; known: w, …",
+        "c": "ap3_input: no Σ⁻¹ was gathered for c",
     }
     assert all("ap3_input" not in row.divergences for row in found.rows[1:])
     assert "of a test" in found.settings.latents[0]
@@ -138,6 +138,11 @@ def test_what_is_refused():
         InformedStudentT(precisions=known, df=0.0)
     with pytest.raises(LatentError, match="no elements"):
         InformedGaussian(precisions=known).divergence(summary_of(torch.zeros(0), torch.zeros(0)))
+
+
+def test_a_name_says_what_it_needs():
+    with pytest.raises(LatentError, match=r"'kfac' needs inputs .*curvature\.kronecker_fisher\(model, inputs\)"):
+        resolve_latents(["kfac"])
 
 
 def test_columns():

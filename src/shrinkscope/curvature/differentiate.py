@@ -48,6 +48,9 @@ def second_derivatives(description: str) -> Iterator[None]:
     Raises:
         CurvatureError: If torch fails.
     """
+    # Without gradients torch takes attention in one fused step, which has no derivative in forward mode.
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
     except (RuntimeError, NotImplementedError) as error:
@@ -56,6 +59,8 @@ def second_derivatives(description: str) -> Iterator[None]:
         if isinstance(error, torch.OutOfMemoryError):
             advice = "take smaller batches, or one layer instead of the network"
         raise CurvatureError(f"{description} cannot be computed: {what}; {advice}") from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 @functools.cache

@@ -70,7 +70,7 @@ class FisherDiagonal(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             if name not in self.absent
             for alias in self.names[name]
         }
-        labels = "expected labels" if self.draws is None else f"{self.draws} labels drawn for each"
+        labels = "expected labels" if self.draws is None else f"labels drawn for each: {self.draws}"
         return Precisions("fisher", layers, self.absent, f"diagonal Fisher of {self.samples:,} inputs, {labels}")
 
 

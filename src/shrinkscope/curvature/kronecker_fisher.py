@@ -93,7 +93,7 @@ class KroneckerFisher(msgspec.Struct, frozen=True, kw_only=True, eq=False):
                 continue
             right, left = self.value(name)
             layers |= dict.fromkeys(factors.names, KroneckerPrecision(right.unsqueeze(1), left.shape[1], left))
-        labels = "expected labels" if self.draws is None else f"{self.draws} labels drawn for each"
+        labels = "expected labels" if self.draws is None else f"labels drawn for each: {self.draws}"
         return Precisions("kfac", layers, absent, f"K-FAC (expand) of {self.samples:,} inputs, {labels}")
 
 

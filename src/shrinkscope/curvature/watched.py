@@ -175,10 +175,7 @@ def _tap(module: nn.Module, attribute: str, projections: dict[int, nn.MultiheadA
         return Tap(module=module, rows=linear_rows)
     if attribute == "weight" and _is_convolution(module):
         return Tap(module=module, rows=convolution_rows, groups=module.groups, block=module.weight[0, 0].numel())
-    return (
-        f"inputs are known of the weights of linear layers, convolutions and attention projections, not of the "
-        f"{attribute} of a {kind.__name__}"
-    )
+    return f"no input is known for the {attribute} of a {kind.__name__}"
 
 
 def _is_convolution(module: nn.Module) -> TypeGuard[_ConvNd]:

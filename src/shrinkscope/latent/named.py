@@ -30,6 +30,14 @@ NAMED: dict[str, Latent] = {
 
 DEFAULT = ("gaussian", "student_t")
 
+_GATHERED = {
+    "input": "input_moments(model, inputs)",
+    "input_diagonal": "input_moments(model, inputs, structure='diagonal')",
+    "fisher": "fisher_diagonal(model, inputs)",
+    "kfac": "kronecker_fisher(model, inputs)",
+}
+"""Names of latents that need data first → what gathers it."""
+
 
 def resolve_latents(latents: Iterable[Latent | str]) -> tuple[Latent, ...]:
     """Latents from names and objects, each column once.
@@ -53,6 +61,11 @@ def resolve_latents(latents: Iterable[Latent | str]) -> tuple[Latent, ...]:
 
 def _resolve(latent: Latent | str) -> Latent:
     if isinstance(latent, str):
+        if latent in _GATHERED:
+            raise LatentError(
+                f"the latent {latent!r} needs inputs and cannot be had by its name; give "
+                f"InformedGaussian(precisions=shrinkscope.curvature.{_GATHERED[latent]}.precisions())"
+            )
         if latent not in NAMED:
             raise LatentError(f"unknown latent {latent!r}; known: {', '.join(sorted(NAMED))}")
         return NAMED[latent]

@@ -156,8 +156,7 @@ class Precisions(Mapping[str, Precision]):
             LatentError: If there is none, or it is that of a layer of another size; the message is the reason.
         """
         if layer not in self._layers:
-            known = ", ".join([*self._layers][:3]) or "none"
-            raise LatentError(self._absent.get(layer, f"nothing was gathered for {layer}; known: {known}, …"))
+            raise LatentError(self._absent.get(layer, f"no Σ⁻¹ was gathered for {layer}"))
         found = self._layers[layer]
         if found.dim != dim:
             raise LatentError(f"Σ⁻¹ of {layer} is for {found.dim} weights and the layer has {dim}; gather it anew")
