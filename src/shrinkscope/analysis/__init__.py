@@ -4,21 +4,25 @@ from shrinkscope.analysis.compare import compare
 from shrinkscope.analysis.comparison import Comparison
 from shrinkscope.analysis.explain import Explanation, explain
 from shrinkscope.analysis.optimal_sparsity import optimal_sparsity
+from shrinkscope.analysis.prediction import Calibration, Prediction, calibrate
 from shrinkscope.analysis.predictive import Predictive
 from shrinkscope.analysis.records import LayerRecord, Total
 from shrinkscope.analysis.scan import Scan, scan
 from shrinkscope.analysis.sparsity_records import OptimalSparsity, SparsityCurve, SparsityPoint
 
 __all__ = [
+    "Calibration",
     "Comparison",
     "Explanation",
     "LayerRecord",
     "OptimalSparsity",
+    "Prediction",
     "Predictive",
     "Scan",
     "SparsityCurve",
     "SparsityPoint",
     "Total",
+    "calibrate",
     "compare",
     "explain",
     "optimal_sparsity",
