@@ -9,6 +9,7 @@ from shrinkscope.cli.demo import demo
 from shrinkscope.cli.diff import diff
 from shrinkscope.cli.explain import explain
 from shrinkscope.cli.runs import runs
+from shrinkscope.cli.scan import scan
 from shrinkscope.cli.theory import theory
 from shrinkscope.errors import ShrinkscopeError
 
@@ -47,6 +48,7 @@ def _common(
 app.command()(demo)
 app.command()(diff)
 app.command()(explain)
+app.command()(scan)
 app.command()(runs)
 app.command()(theory)
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from shrinkscope.report.figures import Picture, comparison_figures, demo_figures, save_figures
     from shrinkscope.report.html import comparison_report, demo_report, write_report
     from shrinkscope.report.save import save_comparison
+    from shrinkscope.report.scanned import print_scan, save_scan
     from shrinkscope.report.statements import print_statements, save_statements
     from shrinkscope.report.terminal import print_comparison, print_demo, print_explanation
 
@@ -22,9 +23,11 @@ _HOMES = {
     "print_comparison": "terminal",
     "print_demo": "terminal",
     "print_explanation": "terminal",
+    "print_scan": "scanned",
     "print_statements": "statements",
     "save_comparison": "save",
     "save_figures": "figures",
+    "save_scan": "scanned",
     "save_statements": "statements",
     "write_report": "html",
 }
@@ -38,9 +41,11 @@ __all__ = [
     "print_comparison",
     "print_demo",
     "print_explanation",
+    "print_scan",
     "print_statements",
     "save_comparison",
     "save_figures",
+    "save_scan",
     "save_statements",
     "write_report",
 ]
