@@ -1,5 +1,6 @@
 """Diagonal Fisher information against gradients of single samples; sampled labels against expected ones."""
 
+import copy
 import math
 
 import pytest
@@ -19,7 +20,9 @@ ROUNDING = 1e-10
 
 
 class Everything(nn.Module):
-    """Grouped and strided convolutions, in-place ReLUs, tokens, a layer used twice and one never used."""
+    """Grouped and strided convolutions, in-place operations, tokens, a layer used twice and one never used."""
+
+    spoils = False
 
     def __init__(self):
         super().__init__()
@@ -32,8 +35,10 @@ class Everything(nn.Module):
         self.head = nn.Linear(4, 3)
 
     def forward(self, inputs):
-        hidden = self.relu(self.norm(self.conv(inputs)))
-        hidden = self.relu(self.down(hidden)).flatten(2).transpose(1, 2)
+        normed = self.norm(self.conv(inputs))
+        hidden = self.relu(self.down(normed)).flatten(2).transpose(1, 2)
+        if self.spoils:
+            normed.add_(1.0)  # after its use, so that what was seen of it must have been kept
         hidden = torch.tanh(self.token(hidden))
         return self.head(torch.tanh(self.token(hidden)).mean(dim=1))
 
@@ -54,9 +59,12 @@ def inputs():
 LAYERS = ("conv.weight", "down.weight", "token.weight", "head.weight")
 
 
+@pytest.mark.parametrize("spoils", [False, True])
 @pytest.mark.parametrize("name", LAYERS)
-def test_the_expectation_over_classes_is_the_diagonal_of_the_dense_fisher(network, inputs, name):
-    found = fisher_diagonal(network, inputs, draws=None, batch_size=3).value(name)
+def test_the_expectation_over_classes_is_the_diagonal_of_the_dense_fisher(network, inputs, name, spoils):
+    model = copy.deepcopy(network)
+    model.spoils = spoils
+    found = fisher_diagonal(model, inputs, draws=None, batch_size=3).value(name)
     truth = dense_fisher(network, name, inputs).diagonal()
     torch.testing.assert_close(found.reshape(-1), truth, rtol=ROUNDING, atol=ROUNDING * float(truth.max()))
 
