@@ -24,6 +24,9 @@ NAMED: dict[str, CompressionMethod] = {
 }
 """Name → method; its level is replaced by each of the scan's."""
 
+STRUCTURED = "structured"
+"""How the names of methods begin that remove whole channels."""
+
 DEFAULT_METHODS = ("lowest", "structured", "quantise", "low_rank")
 
 DEFAULT_LEVELS: dict[str, tuple[float, ...]] = {
@@ -123,7 +126,7 @@ def _name(method: CompressionMethod) -> str:
     if isinstance(method, StructuredPruning):
         norm = [method.norm] if method.order != "random" else []
         options = [option for option in (method.order, *norm) if option not in ("lowest", "l1")]
-        return "_".join(["structured", *options])
+        return "_".join([STRUCTURED, *options])
     if isinstance(method, UniformQuantisation):
         return "quantise" if method.granularity == "tensor" else "quantise_channel"
     return "low_rank" if method.ratio is not None else f"low_rank_{_quantity(method)}"

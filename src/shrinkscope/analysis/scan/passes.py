@@ -54,6 +54,14 @@ class Passes:
         """
         return None if self._steps is None else self._steps.first_use(parameter)
 
+    def coupling(self, position: int | None) -> str | None:
+        """With what a layer shares its output channels, in words; None when they are its own, or nothing is known.
+
+        Args:
+            position: As ``position`` gives it.
+        """
+        return None if self._steps is None or position is None else self._steps.coupling(position)
+
     def share(self, position: int | None) -> float:
         """What a pass from a position on costs, in passes of the whole network over all inputs.
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from shrinkscope.analysis.scan.coupling import coupling
 from shrinkscope.analysis.scan.multiply_adds import multiply_adds
 
 Environment = dict[fx.Node, Any]
@@ -116,6 +117,11 @@ class Steps:
                 environment.pop(finished, None)
                 alive.pop(finished, None)
         return self.result(environment)
+
+    def coupling(self, position: int) -> str | None:
+        """With what the outputs of a surveyed step share their channels, in words; None when they are its own."""
+        tensors = frozenset(node for node, size in self._bytes.items() if size)
+        return coupling(self.nodes, tensors, self._model, position)
 
     def share_from(self, start: int) -> float:
         """The share of the network's multiply–adds in the steps from ``start`` on; of its steps if it has none."""

@@ -7,7 +7,7 @@ import msgspec
 
 from shrinkscope.analysis.scan.cache import ScanCache, digest
 from shrinkscope.analysis.scan.candidate import Candidate, Layer, candidate
-from shrinkscope.analysis.scan.methods import Sweep
+from shrinkscope.analysis.scan.methods import STRUCTURED, Sweep
 from shrinkscope.analysis.scan.passes import Passes
 from shrinkscope.analysis.scan.ranking import NOT_RUN
 from shrinkscope.analysis.scan.records import ScanRow
@@ -108,7 +108,11 @@ class Walk:
         except DataError as error:
             return msgspec.structs.replace(made.row, measurable=False, reason=str(error))
         row = msgspec.structs.replace(made.row, forward_equivalents=passes.share(position))
-        return _unmoved(row) if found.identical else _with(row, found)
+        if found.identical:
+            return _unmoved(row)
+        coupled = passes.coupling(position) if row.method.startswith(STRUCTURED) else None
+        note = "; ".join(part for part in (row.reason, coupled) if part) or None
+        return _with(msgspec.structs.replace(row, reason=note), found)
 
 
 def _unmoved(row: ScanRow) -> ScanRow:
