@@ -35,11 +35,11 @@ class Everything(nn.Module):
         self.head = nn.Linear(4, 3)
 
     def forward(self, inputs):
-        normed = self.norm(self.conv(inputs))
-        hidden = self.relu(self.down(normed)).flatten(2).transpose(1, 2)
+        hidden = self.relu(self.down(self.relu(self.norm(self.conv(inputs)))))
+        given = hidden.flatten(2).transpose(1, 2) + 1.0
+        hidden = torch.tanh(self.token(given))
         if self.spoils:
-            normed.add_(1.0)  # after its use, so that what was seen of it must have been kept
-        hidden = torch.tanh(self.token(hidden))
+            given.add_(1.0)  # after its use, so that what was seen of it must have been kept
         return self.head(torch.tanh(self.token(hidden)).mean(dim=1))
 
 
@@ -144,6 +144,19 @@ def test_workers_with_different_inputs_reach_different_layers():
     high, low = (fisher_diagonal(model, inputs) for inputs in (ones, -ones))
     assert list(high.precisions()) == ["high.weight"]
     assert list(high.merge(low).precisions()) == ["low.weight", "high.weight"]
+
+
+def test_what_torch_cannot_differentiate_is_an_error_of_ours(inputs):
+    class Spoilt(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(2, 2, 3), nn.Linear(2, 3)
+
+        def forward(self, inputs):
+            return self.head(torch.exp(self.conv(inputs)).mul_(2.0).add_(1.0).mean(dim=(2, 3)))
+
+    with pytest.raises(CurvatureError, match="gradients of the predictions cannot be computed: one of the variables"):
+        fisher_diagonal(Spoilt().to(torch.float64), inputs)
 
 
 def test_what_is_refused(network, inputs):

@@ -128,7 +128,13 @@ class _Recorder:
     def uses(self, likelihood: Tensor, *, retain: bool) -> dict[str, list[Use]]:
         """The calls of each layer with the gradients of the likelihood in their outputs."""
         outputs = [call[-1] for call in self.calls]
-        gradients = torch.autograd.grad(likelihood, outputs, retain_graph=retain, materialize_grads=True)
+        try:
+            gradients = torch.autograd.grad(likelihood, outputs, retain_graph=retain, materialize_grads=True)
+        except (RuntimeError, NotImplementedError) as error:
+            what = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CurvatureError(
+                f"gradients of the predictions cannot be computed: {what}; use layers that torch can differentiate"
+            ) from error
         found: dict[str, list[Use]] = {name: [] for name in self.watched}
         for (name, module, rows, groups, inputs, _), gradient in zip(self.calls, gradients, strict=True):
             found[name].append(Use(module=module, rows=rows, groups=groups, inputs=inputs, gradient=gradient))
