@@ -9,6 +9,16 @@ if TYPE_CHECKING:
 
     from shrinkscope.analysis.comparison import Comparison
 
+_UNITS = {
+    "ap2": "weight²",
+    "relative_ap2": "share of ‖ω‖²",
+    "max_abs_delta": "weight",
+    "sparsity": "fraction",
+    "sparsity_dense": "fraction",
+    "predictive_kl": "nats",
+    "total_variation": "probability",
+    "disagreement": "fraction of inputs",
+}
 _BAR = "#0072B2"
 
 
@@ -37,6 +47,17 @@ def damage_by_layer(comparison: "Comparison", column: str = "relative_ap2") -> "
     axes = figure.add_subplot()
     axes.barh(table["layer"], table[column].astype(float), color=_BAR)
     axes.invert_yaxis()
-    axes.set_xlabel(column.replace("_", " "))
+    axes.set_xlabel(axis_label(column))
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def axis_label(column: str) -> str:
+    """A column as the label of an axis, with its unit where that is known.
+
+    >>> axis_label("predictive_kl"), axis_label("ap3_gaussian"), axis_label("parameters")
+    ('predictive KL (nats)', 'AP3 gaussian (nats)', 'parameters')
+    """
+    words = column.replace("_", " ").replace("ap2", "AP2").replace("ap3", "AP3").replace(" kl", " KL")
+    unit = "nats" if column.startswith("ap3_") else _UNITS.get(column)
+    return f"{words} ({unit})" if unit else words

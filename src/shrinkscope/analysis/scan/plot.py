@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from shrinkscope.analysis.plot import axis_label
 from shrinkscope.analysis.scan.ranking import NOT_RUN
 from shrinkscope.errors import SelectionError
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 _DECADES = 6.0  # a colour scale of more would leave no colours for the candidates that matter
 _MUTED = "#59636e"
+_LEVELS = {"quantise": "bits", "low_rank": "rank kept"}
+"""Method → what its levels are, where they are not fractions that are removed."""
 
 
 def heat_map(table: "pd.DataFrame", column: str) -> "Figure":
@@ -51,7 +54,7 @@ def heat_map(table: "pd.DataFrame", column: str) -> "Figure":
     for x, y, collapsed in marks:
         axes.plot(x, y, "s" if collapsed else "x", color=_MUTED, markersize=6 if collapsed else 5)
     bar = figure.colorbar(image, ax=axes, pad=0.02)
-    bar.set_label(column.replace("_", " "))
+    bar.set_label(axis_label(column))
     figure.supxlabel("■ not run: collapsed at a milder level    × not measurable", fontsize=8, color=_MUTED)
     return figure
 
@@ -79,6 +82,7 @@ def _label(axes: "Axes", layers: list[str], cells: list[tuple[str, float]]) -> N
     methods = [method for method, _ in cells]
     for method in dict.fromkeys(methods):
         places = [index for index, other in enumerate(methods) if other == method]
-        axes.text(sum(places) / len(places), -0.75, method, ha="center", va="bottom", fontsize=9, weight="bold")
+        title = f"{method} ({_LEVELS.get(method, 'removed')})"
+        axes.text(sum(places) / len(places), -0.75, title, ha="center", va="bottom", fontsize=9, weight="bold")
         if places[0]:
             axes.axvline(places[0] - 0.5, color="white", linewidth=3)
