@@ -105,3 +105,10 @@ def test_nothing_is_registered_with_torch():
 def test_dimensions_must_agree(gap):
     with pytest.raises(DivergenceError, match="gap of distributions of dimensions 1 and 2; expected equal ones"):
         gap(Point(0.0), MultivariateGaussian(torch.zeros(2), Isotropic(2)))
+
+
+def test_a_divergence_says_what_it_knows_or_that_another_one_knows():
+    from shrinkscope.divergence import hellinger, kl
+
+    assert repr(kl).startswith("<divergence kl: MultivariateGaussian–MultivariateGaussian")
+    assert repr(hellinger) == "<divergence hellinger: read off another divergence>"

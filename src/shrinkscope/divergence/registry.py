@@ -90,7 +90,7 @@ class Divergence(Generic[Parameters]):
         )
 
     def __repr__(self) -> str:
-        return f"<divergence {self.name}: {self._table.known()}>"
+        return f"<divergence {self.name}: {self._table.known() or 'read off another divergence'}>"
 
 
 def _name(value: object) -> str:
