@@ -49,3 +49,13 @@ def test_everything_fits_into_eighty_columns():
 def test_another_suffix_is_an_error(tmp_path):
     with pytest.raises(OutputError, match="unknown suffix; expected one of .json, .csv, .parquet, .png, .svg"):
         save_scan(found(), tmp_path / "scan.txt")
+
+
+def test_no_layer_is_called_both_most_and_least_sensitive():
+    torch.manual_seed(0)
+    layers = [nn.Linear(4, 4) for _ in range(5)]
+    for count in (2, 5):
+        found = scan(nn.Sequential(*layers[:count]), inputs=torch.randn(40, 4), methods=("lowest",), levels=(0.5,))
+        line = next(line for line in found.summary().splitlines() if line.startswith("Most sensitive"))
+        names = line.removesuffix(".").partition(" (")[0].replace("Most sensitive: ", "").replace("; least: ", ", ")
+        assert len(set(names.split(", "))) == len(names.split(", ")) == count

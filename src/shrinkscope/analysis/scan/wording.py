@@ -33,8 +33,10 @@ def _found(scan: "Scan") -> list[str]:
         return ["No candidate was measured."]
     names = list(ranking["layer"])
     worst = scan.top(1).iloc[0]
+    least = names[max(_NAMED, len(names) - _NAMED) :][::-1]  # of few layers, none is named twice
+    rest = f"; least: {', '.join(least)}" if least else ""
     return [
-        f"Most sensitive: {', '.join(names[:_NAMED])}; least: {', '.join(names[::-1][:_NAMED])} (mean rank by {by}).",
+        f"Most sensitive: {', '.join(names[:_NAMED])}{rest} (mean rank by {by}).",
         f"Largest damage: {worst['layer']}, {worst['description']}: {by} {worst[by]:.3g}.",
     ]
 
