@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import msgspec
+import torch
 
 from shrinkscope.analysis.scan.cache import ScanCache, digest
 from shrinkscope.analysis.scan.candidate import Candidate, Layer, candidate
@@ -11,9 +12,10 @@ from shrinkscope.analysis.scan.methods import STRUCTURED, Sweep
 from shrinkscope.analysis.scan.passes import Passes
 from shrinkscope.analysis.scan.ranking import NOT_RUN
 from shrinkscope.analysis.scan.records import ScanRow
-from shrinkscope.analysis.scan.yardstick import Measurement, Yardstick, mean_of
+from shrinkscope.analysis.scan.yardstick import Measurement, Yardstick
 from shrinkscope.errors import DataError
 from shrinkscope.latent import Latent
+from shrinkscope.performance import mean_over_samples
 
 
 class Walk:
@@ -138,9 +140,9 @@ def _with(row: ScanRow, found: Measurement) -> ScanRow:
         return row
     return msgspec.structs.replace(
         row,
-        predictive_kl=mean_of(predictions.kl, "nats"),
-        total_variation=mean_of(predictions.total_variation, "probability"),
-        disagreement=mean_of(predictions.disagrees, "fraction"),
+        predictive_kl=mean_over_samples(predictions.kl, "nats"),
+        total_variation=mean_over_samples(predictions.total_variation, "probability"),
+        disagreement=mean_over_samples(predictions.disagrees.to(torch.float64), "fraction"),
     )
 
 

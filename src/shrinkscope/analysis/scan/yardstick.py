@@ -19,7 +19,6 @@ from shrinkscope.performance import (
 from shrinkscope.performance.data import Data, Inputs, batches, input_batches
 from shrinkscope.performance.evaluation import Tally
 from shrinkscope.performance.metrics import DEFAULT_METRICS
-from shrinkscope.quantity import Quantity
 
 RULE = (
     "collapsed: the predicted class agrees with the dense network's on at most n/c + 2√(n(1/c)(1 − 1/c)) of n inputs, "
@@ -172,18 +171,6 @@ def has_collapsed(predictions: Predictions) -> bool:
     chance, inputs = 1 / predictions.classes, predictions.samples
     agreeing = inputs - int(predictions.disagrees.sum())
     return agreeing <= inputs * chance + 2 * math.sqrt(inputs * chance * (1 - chance))
-
-
-def mean_of(values: Tensor, unit: str) -> Quantity:
-    """The mean of a sample as an estimate with its standard error; none from a single value.
-
-    Args:
-        values: One for each input.
-        unit: Their unit.
-    """
-    values = values.to(torch.float64)
-    error = float(values.std(correction=1)) / len(values) ** 0.5 if len(values) > 1 else None
-    return Quantity(value=float(values.mean()), unit=unit, status="estimate", standard_error=error)
 
 
 def _bits_equal(outputs: Tensor, dense: Tensor) -> bool:
