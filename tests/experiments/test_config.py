@@ -48,6 +48,7 @@ def test_every_field_can_be_said_in_a_file(tmp_path):
     dense_reference = "last"
     random_masks = "fixed"
     minimum_accuracy = 0.9
+    curvature_samples = 99
     latents = ["gaussian", {kind = "student_t", name = "heavy", df = 3.0}]
     [data]
     kind = "digits"
@@ -99,6 +100,7 @@ def test_the_identity_is_the_hash_of_every_field_in_canonical_json():
         "random_masks": "trial",
         "minimum_accuracy": 0.0,
         "latents": ["gaussian", "gaussian_rotated", "student_t", "student_t_grouped"],
+        "curvature_samples": 256,
     }
     canonical = json.dumps(every, sort_keys=True, separators=(",", ":"))
     assert encode(study()) == canonical
@@ -110,6 +112,7 @@ def test_the_identity_is_the_hash_of_every_field_in_canonical_json():
     [
         ({"trials": 0}, "trials = 0; expected at least 1"),
         ({"minimum_accuracy": 97}, r"minimum_accuracy = 97.*; expected 0 to 1"),
+        ({"curvature_samples": -1}, "curvature_samples = -1; expected 0 or more"),
         ({"levels": []}, "levels is empty; expected at least one"),
         ({"methods": ["lowest", "lowest"]}, "expected each once"),
         ({"levels": [0.1, 0.0]}, r"level 0.0; expected a fraction of weights to remove"),

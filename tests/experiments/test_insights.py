@@ -55,7 +55,7 @@ def test_what_was_not_recorded_is_not_spoken_of():
     assert insights(records(["uniform"])) == []
 
 
-def followed(bound: float | None = 8.0) -> pd.DataFrame:
+def followed(bound: float | None = 8.0, scope: str = "last", status: str = "bound") -> pd.DataFrame:
     """Four networks over two epochs, with numbers that can be checked in the head."""
     rows = []
     for place, (method, level) in enumerate(itertools.product(("lowest", "random"), (0.1, 0.5))):
@@ -70,7 +70,15 @@ def followed(bound: float | None = 8.0) -> pd.DataFrame:
             "pd_loss_train": (4.0 if place else 16.0, 2.0),
         }
         rows += [
-            {"trial": 1, "scope": "last", "method": method, "level": level, "epoch": epoch, "layer": ""}
+            {
+                "trial": 1,
+                "scope": scope,
+                "status": status,
+                "method": method,
+                "level": level,
+                "epoch": epoch,
+                "layer": "",
+            }
             | {"metric": metric, "value": pair[epoch]}
             for metric, pair in values.items()
             for epoch in (0, 1)
@@ -90,8 +98,17 @@ def test_the_two_meanings_of_approximately_ap3_are_told_with_their_numbers():
 def test_a_bound_is_told_with_how_often_it_held_and_how_far_above_it_lies():
     found = next(text for text in insights(followed()) if text.startswith("The corrected bound"))
     # Ratios: 8/16 once, 8/4 thrice, 8/2 four times.
-    assert "4 networks in which the last layer alone was trained) held at 7 of 8 epochs" in found
+    assert "held at 7 of 8 epochs of the 4 networks in which the last layer alone was trained" in found
     assert found.endswith("in median 3 times the measured difference (0 to 4 times).")
+
+
+def test_an_estimate_is_told_apart_from_a_bound():
+    both = pd.concat([followed(), followed(bound=80.0, scope="all", status="estimate")])
+    found = next(text for text in insights(both) if text.startswith("The corrected bound"))
+    certified, looked_for = found.split("; ")
+    assert "the last layer alone was trained, where it is certified, and is in median 3 times" in certified
+    assert "at 8 of 8 epochs of the 4 networks in which all layers were trained" in looked_for
+    assert "certifies nothing, and is in median 30 times the measured difference (5 to 40 times)." in looked_for
 
 
 def test_without_a_bound_nothing_is_said_of_it():

@@ -74,6 +74,8 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             released code. Within a trial the choice of a higher level contains that of a lower one.
         minimum_accuracy: Accuracy on held-out data, in [0, 1], that each dense network must reach.
         latents: Latent distributions, by name or in full; each becomes an AP3.
+        curvature_samples: Training samples on which the curvature of the loss between a dense network and a fine-tuned
+            one is looked for where all layers are trained; 0 leaves Theorem 3.6 without a value there.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     random_masks: Literal["trial", "fixed"] = "trial"
     minimum_accuracy: float = 0.0
     latents: tuple[LatentChoice, ...] = ("gaussian", "gaussian_rotated", "student_t", "student_t_grouped")
+    curvature_samples: int = 256
 
     def __post_init__(self) -> None:
         _require(self.trials >= 1, f"trials = {self.trials}; expected at least 1")
@@ -101,6 +104,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             _require(len(set(values)) == len(values), f"{field} = {list(values)}; expected each once")
         for level in self.levels:
             _require(0 < level < 1, f"level {level}; expected a fraction of weights to remove, between 0 and 1")
+        _require(self.curvature_samples >= 0, f"curvature_samples = {self.curvature_samples}; expected 0 or more")
         resolve_latents(self.latents)
 
 

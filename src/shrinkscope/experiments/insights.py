@@ -106,23 +106,39 @@ def _approximately(pruned: pd.DataFrame) -> str | None:
     )
 
 
+_TRAINED = {
+    "bound": "in which the last layer alone was trained, where it is certified",
+    "estimate": "in which all layers were trained, with the largest curvature found along the way, which certifies "
+    "nothing",
+}
+
+
 def _bound(pruned: pd.DataFrame) -> str | None:
     """How far the corrected bound of Theorem 3.6 lies above the measured difference."""
     latent = _first_latent(pruned, BOUND)
     if latent is None:
         return None
     wide = _of_network(pruned, [BOUND + latent, _MEASURED])
+    marked = pruned[(pruned["layer"] == NETWORK) & (pruned["metric"] == BOUND + latent)]
+    status = marked.set_index(["scope", *CASE, "epoch"])["status"].reindex(wide.index)
+    wide = wide.assign(status=status)
+    parts = [_looseness(wide.query(f"status == {kind!r}"), latent, where) for kind, where in _TRAINED.items()]
+    found = "; ".join(part for part in parts if part)
+    if not found:
+        return None
+    name = _NAMES.get(f"ap3_{latent}", latent)
+    return f"The corrected bound of Theorem 3.6 on the difference in training loss ({name}) held {found}."
+
+
+def _looseness(wide: pd.DataFrame, latent: str, where: str) -> str | None:
     if wide.empty:
         return None
     bound, measured = wide[BOUND + latent].to_numpy(), wide[_MEASURED].to_numpy()
     ratio = np.divide(bound, measured, out=np.full(len(bound), np.inf), where=measured != 0)
     networks = len(wide.index.droplevel("epoch").unique())
-    name = _NAMES.get(f"ap3_{latent}", latent)
     return (
-        f"The corrected bound of Theorem 3.6 on the difference in training loss ({name}; {networks} networks in which "
-        f"the last layer alone was trained) held at {(bound >= measured).sum()} of {len(wide)} epochs, and is in "
-        f"median {np.median(ratio):,.0f} times the measured difference ({ratio.min():,.0f} to "
-        f"{ratio.max():,.0f} times)."
+        f"at {(bound >= measured).sum()} of {len(wide)} epochs of the {networks} networks {where}, and is in median "
+        f"{np.median(ratio):,.0f} times the measured difference ({ratio.min():,.0f} to {ratio.max():,.0f} times)"
     )
 
 

@@ -9,16 +9,17 @@ from shrinkscope.analysis.measure import measure
 from shrinkscope.analysis.records import LayerRecord
 from shrinkscope.errors import LatentError, TheoryError
 from shrinkscope.experiments.config import LatentChoice
+from shrinkscope.experiments.fixed_statistics import State
 from shrinkscope.experiments.iteration_bounds import (
     Followed,
-    LastLayerLoss,
+    SmoothLoss,
     bound_on_loss,
     path_lengths,
     unprojected_distance,
 )
 from shrinkscope.experiments.records import NETWORK, Record
-from shrinkscope.experiments.snapshots import Snapshots
 from shrinkscope.latent import resolve_latents
+from shrinkscope.quantity import Status
 from shrinkscope.theory.definition_2_7 import approximate_ap3
 from shrinkscope.weights import (
     COMPRESSIBLE,
@@ -53,10 +54,10 @@ def tracked(latents: Sequence[LatentChoice]) -> list[Followed]:
 
 def iteration_records(
     dense: Weights,
-    path: Snapshots,
+    path: Sequence[State],
     recorded: Sequence[Record],
     latents: Sequence[LatentChoice],
-    loss: LastLayerLoss | str,
+    loss: SmoothLoss | str,
 ) -> list[Record]:
     """Both ε_t of each epoch, latent and trained layer, and Theorem 3.6's bound on the difference in training loss.
 
@@ -65,10 +66,10 @@ def iteration_records(
 
     Args:
         dense: The dense network.
-        path: The trained tensors after each epoch, 0 (just pruned) to the last.
+        path: The trained tensors after each epoch, 0 (just pruned) to the last: parameters alone.
         recorded: The records of these epochs; KL(P_ω*‖P_ω̃ᵗ) is read from them.
         latents: Latent distributions of the study.
-        loss: Constants of the training loss where only the last layer is trained, or why there are none.
+        loss: Constants of the training loss in what is trained, or why there are none.
 
     Returns:
         ε in nats (exact) for each trained layer and the network, and the bound in nats for the network; what is
@@ -91,7 +92,7 @@ def iteration_records(
 
 
 def _sparse_to_iterate(
-    dense: Weights, path: Snapshots, latents: Sequence[Followed]
+    dense: Weights, path: Sequence[State], latents: Sequence[Followed]
 ) -> Iterator[dict[str, LayerRecord]]:
     """The comparisons of ω̃* with ω̃ᵗ, layer by layer, for each epoch t."""
     names = _trained(dense, path)
@@ -102,9 +103,9 @@ def _sparse_to_iterate(
         yield {name: measure(tensors, scaled[name])[0] for name, tensors in pairs.items()}
 
 
-def _trained(dense: Weights, path: Snapshots) -> list[str]:
+def _trained(dense: Weights, path: Sequence[State]) -> list[str]:
     """The trained tensors that latents are put over, in the order of the network."""
-    return [name for name, view in dense.items() if name in path.names and view.role in COMPRESSIBLE]
+    return [name for name, view in dense.items() if name in path[-1] and view.role in COMPRESSIBLE]
 
 
 def _pairs(first: Weights, second: Weights, names: Sequence[str]) -> dict[str, TensorPair]:
@@ -152,29 +153,30 @@ def _epsilons(
 
 def _bounds(
     dense: Weights,
-    path: Snapshots,
+    path: Sequence[State],
     latents: Sequence[Followed],
     epsilons: Recorded,
     later: Sequence[dict[str, LayerRecord]],
-    loss: LastLayerLoss | str,
+    loss: SmoothLoss | str,
 ) -> Iterator[Record]:
     if isinstance(loss, str):
         for epoch in range(len(path)):
-            yield from (_bound(epoch, latent, loss) for latent in latents)
+            yield from (_bound(epoch, latent, loss, "bound") for latent in latents)
         return
     last = path[-1]
-    ((layer, tensors),) = _pairs(dense, open_weights(last), _trained(dense, path)).items()
-    moments = summarise(tensors).moments
-    moved = unprojected_distance(dense, last, layer)
+    pairs = _pairs(dense, open_weights(last), _trained(dense, path))
+    moments = [summarise(tensors).moments for tensors in pairs.values()]
+    moved = unprojected_distance(dense, last, pairs)
+    status = "bound" if loss.certified else "estimate"
     for epoch, length in enumerate(path_lengths(path)):
         for latent in latents:
             epsilon = epsilons[epoch, NETWORK, THEOREM + latent.name]
             rest = _later(later[epoch], NETWORK, latent)
-            yield _bound(epoch, latent, _value(latent, moments, loss, epsilon, rest, length + moved))
+            yield _bound(epoch, latent, _value(latent, moments, loss, epsilon, rest, length + moved), status)
 
 
 def _value(
-    latent: Followed, moments: PairMoments, loss: LastLayerLoss, epsilon: Record, later: float | str, length: float
+    latent: Followed, moments: list[PairMoments], loss: SmoothLoss, epsilon: Record, later: float | str, length: float
 ) -> float | str:
     if epsilon.value is None or isinstance(later, str):
         return str(epsilon.reason)
@@ -184,7 +186,7 @@ def _value(
         return str(error)
 
 
-def _bound(epoch: int, latent: Followed, found: float | str) -> Record:
-    record = Record(epoch=epoch, layer=NETWORK, metric=BOUND + latent.name, value=None, unit="nats", status="bound")
+def _bound(epoch: int, latent: Followed, found: float | str, status: Status) -> Record:
+    record = Record(epoch=epoch, layer=NETWORK, metric=BOUND + latent.name, value=None, unit="nats", status=status)
     changes = {"reason": found} if isinstance(found, str) else {"value": found}
     return msgspec.structs.replace(record, **changes)

@@ -13,7 +13,8 @@ from shrinkscope.compression import MagnitudePruning, Mask, RandomPruning, mask_
 from shrinkscope.errors import CurvatureError, ShrinkscopeError
 from shrinkscope.experiments.config import Study
 from shrinkscope.experiments.digits import Split, load_digits_split
-from shrinkscope.experiments.iteration_bounds import LastLayerLoss
+from shrinkscope.experiments.fixed_statistics import FixedStatistics, State, tensors_of_function
+from shrinkscope.experiments.iteration_bounds import SmoothLoss, last_layer_loss, path_loss
 from shrinkscope.experiments.iterations import iteration_records
 from shrinkscope.experiments.measure import Reference, dense_records, epoch_records
 from shrinkscope.experiments.networks import load_network_file, new_network, save_network
@@ -133,8 +134,8 @@ class Bench:
             order = derived_generator(study.seed, "fine-tuning order", cell.trial)
             train(model, self.data.train, study.finetuning, order, mask=mask, only=only, after_epoch=record)
             require_zeros(model, mask, str(cell))
-            loss = self._loss_of(cell.trial, only)
-            records += iteration_records(reference.weights, path, records, study.latents, loss)
+            followed, loss = self._followed(cell.trial, path, only)
+            records += iteration_records(reference.weights, followed, records, study.latents, loss)
         return model, records
 
     def _prune(self, model: nn.Module, cell: Cell) -> Mask:
@@ -153,13 +154,28 @@ class Bench:
         dense = load_network_file(self.network_path(Cell(trial=trial)), self.study.network)
         return dense, Reference.of(dense, self.data)
 
-    @functools.lru_cache(maxsize=4)  # noqa: B019  # one a trial
-    def _loss_of(self, trial: int, only: tuple[str, ...] | None) -> LastLayerLoss | str:
-        """The constants of the training loss in the only layer that is trained, or why there are none."""
-        if only is None or len(only) != 1:
-            return "the loss is not convex in more than the last layer, and its curvature is not certified there"
+    def _followed(
+        self, trial: int, path: Snapshots, only: tuple[str, ...] | None
+    ) -> tuple[Sequence[State], SmoothLoss | str]:
+        """The path as one of parameters, and the constants of the training loss along it or why there are none."""
+        if only is not None:
+            return path, self._last_layer(trial, only)
+        dense, _ = self._reference(trial)
         try:
-            return LastLayerLoss.of(self._reference(trial)[0], self.data.train, _module_of(only[0]))
+            fixed = FixedStatistics(dense, path)
+            if not self.study.curvature_samples:
+                return fixed, "curvature_samples = 0: where all layers are trained, the curvature is not looked for"
+            return fixed, path_loss(dense, self.data.train, (fixed[0], fixed[-1]), self.study.curvature_samples)
+        except CurvatureError as error:
+            return path, str(error)
+
+    @functools.lru_cache(maxsize=4)  # noqa: B019  # one a trial
+    def _last_layer(self, trial: int, only: tuple[str, ...]) -> SmoothLoss | str:
+        """The constants of the training loss in the last layer, if that is all that is trained."""
+        if len(only) != 1:
+            return f"{len(only)} layers are trained, and not all: the curvature of their loss is not looked for"
+        try:
+            return last_layer_loss(self._reference(trial)[0], self.data.train, _module_of(only[0]))
         except CurvatureError as error:
             return str(error)
 
@@ -181,9 +197,9 @@ class _BestEpoch:
 
 
 def _trained(model: nn.Module, only: Sequence[str] | None) -> list[str]:
-    """Names of the tensors to follow: all that modules hold of which alone are trained, or everything compressible."""
+    """Names of the tensors to follow: all that modules hold of which alone are trained, or everything that counts."""
     if only is None:
-        return list(compressible(model))
+        return tensors_of_function(model)
     modules = set(map(_module_of, only))
     return [name for name in open_weights(model) if _module_of(name) in modules]
 

@@ -113,8 +113,8 @@ _OF_LATENTS: dict[str, Term] = {
         "bound of Theorem 3.6",
         "nats",
         "bound",
-        "What the corrected theorem proves for the difference in loss on the training data, where only the last layer "
-        "is trained.",
+        "What the corrected theorem says of the difference in loss on the training data: a bound where only the last "
+        "layer is trained, and an estimate, from the largest curvature found along the way, where all layers are.",
     ),
 }
 

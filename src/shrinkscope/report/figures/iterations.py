@@ -96,8 +96,9 @@ def _caption(scope: str, bounded: bool, told: str, data: str) -> str:
     )
     if bounded:
         text += (
-            " Below, solid: what the corrected theorem proves from its ε for the difference in loss on the training "
-            "data, in the trained layer’s convex loss; dashed: the difference that was measured."
+            " Below, solid: what the corrected theorem says from its ε of the difference in loss on the training data, "
+            "a bound where the last layer alone was trained, because the loss is convex in it, and an estimate where "
+            "all were, because the curvature was looked for along the way; dashed: the difference that was measured."
         )
     else:
         text += " No bound is drawn: it was not recorded for this latent and these layers."
