@@ -89,3 +89,43 @@ def test_classification_refuses_targets_that_are_no_classes(metric, outputs, tar
 def test_squared_error_refuses_other_numbers_of_entries():
     with pytest.raises(DataError, match="give targets with one entry for every output"):
         metrics.squared_error(torch.zeros(4, 1), torch.zeros(4, 2))
+
+
+def test_sequences_have_the_mean_over_their_positions_with_a_target():
+    generator = torch.Generator().manual_seed(3)
+    outputs = 4 * torch.randn(5, 6, 9, generator=generator, dtype=torch.float64)
+    targets = torch.randint(9, (5, 6), generator=generator)
+    targets[0, 2:], targets[3, 0] = -100, -100
+    outputs[1].scatter_(1, targets[1][:, None], 50.0)  # one sequence with every token right
+    expected = -log_softmax(outputs.numpy(), axis=2)
+    for sequence in range(5):
+        counted = [position for position in range(6) if targets[sequence, position] != -100]
+        losses = [expected[sequence, position, int(targets[sequence, position])] for position in counted]
+        hits = [int(outputs[sequence, position].argmax()) == int(targets[sequence, position]) for position in counted]
+        # Sums of at most six float64 terms in another order.
+        found = metrics.cross_entropy(outputs, targets)[sequence].item()
+        assert found == pytest.approx(sum(losses) / len(losses), rel=1e-12, abs=1e-14)
+        assert metrics.correct(outputs, targets)[sequence].item() == pytest.approx(sum(hits) / len(hits), rel=1e-15)
+    assert metrics.correct(outputs, targets)[1] == 1.0
+
+
+@pytest.mark.parametrize("metric", [metrics.cross_entropy, metrics.correct])
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (
+            torch.zeros(2, dtype=torch.int64),
+            r"scores of tokens \(n, positions, vocabulary\), targets have shape \(2,\)",
+        ),
+        (torch.tensor([[0, 1, 2], [0, 5, 1]]), "target 5 is none of the 4 classes"),
+        (torch.tensor([[0, 1, 2], [-100, -100, -100]]), "sequence 1 of a batch has no target but -100"),
+    ],
+)
+def test_tokens_need_a_target_at_some_position_of_every_sequence(metric, targets, message):
+    with pytest.raises(DataError, match=message):
+        metric(torch.zeros(2, 3, 4), targets)
+
+
+def test_numbers_are_measured_by_their_squared_error():
+    assert list(metrics.default_metrics(True)) == ["squared_error"]
+    assert metrics.default_metrics(False) is metrics.DEFAULT_METRICS

@@ -111,7 +111,7 @@ def test_predictions_come_along_with_an_evaluation():
     evaluate_all(
         networks,
         iter([(x, torch.zeros(40, dtype=torch.int64))]),
-        observe=lambda outputs: tally.add(outputs["dense"], outputs["compressed"]),
+        observe=lambda outputs, _: tally.add(outputs["dense"], outputs["compressed"]),
     )
     assert torch.equal(tally.predictions().kl, predictions(networks["dense"], networks["compressed"], x).kl)
 

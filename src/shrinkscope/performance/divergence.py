@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Literal, get_args
 
 import msgspec
 import torch
@@ -12,16 +11,10 @@ from shrinkscope.errors import DataError
 from shrinkscope.performance.data import Inputs, input_batches
 from shrinkscope.performance.forward import evaluation_mode, forward
 from shrinkscope.performance.outputs import Outputs
-from shrinkscope.performance.predictions import PredictionTally
-from shrinkscope.performance.regression import gaussian_distances
-from shrinkscope.performance.tokens import sequence_distances
+from shrinkscope.performance.reading import Kind, Reading
+from shrinkscope.performance.tally import PredictiveDistances, PredictiveTally
 from shrinkscope.quantity import Quantity
 
-Kind = Literal["classes", "tokens", "regression"]
-"""What the outputs predict: one class an input, one token a position, or numbers."""
-
-# Tokens of one forward pass: with a vocabulary of 128,000 the scores of a network take 1 GB in float32.
-_TOKENS_A_BATCH = 2048
 _INPUTS_A_BATCH = 512
 
 
@@ -104,123 +97,44 @@ def predictive_divergence(
 
     Source: derived in docs/theory.md (the predictive bound); tests/performance/test_divergence.py.
     """
-    _check_options(kind, scale, mask, padding, inputs)
-    size = _batch_size(inputs, kind) if batch_size is None else batch_size
-    tally, done = None, 0
+    reading = Reading(kind=kind, scale=scale, padding=padding, outputs=outputs)
+    tally, done = PredictiveTally(reading), 0
+    _check_mask(mask, padding, inputs)
+    size = reading.inputs_a_batch(inputs, _INPUTS_A_BATCH) if batch_size is None else batch_size
     with ExitStack() as stack, torch.no_grad():
         for model in (dense, compressed):
             stack.enter_context(evaluation_mode(model))
-        for batch, counts in _masked(input_batches(inputs, size), mask, padding):
+        for batch, counts in _masked(input_batches(inputs, size), mask, reading):
             pair = [
                 forward(name, model, batch, outputs) for name, model in (("dense", dense), ("compressed", compressed))
             ]
-            tally = tally or _tally(kind or _kind_of(pair[0], scale), scale)
             tally.add(pair[0], pair[1], counts)
             done += len(batch)
             if progress is not None:
                 progress(done)
-    assert tally is not None  # input_batches yields at least one batch, or raises
-    return tally.divergence()
+    return divergence_of(tally.distances())
 
 
-class _Classes:
-    def __init__(self) -> None:
-        self._tally = PredictionTally()
+def divergence_of(found: PredictiveDistances) -> PredictiveDivergence:
+    """The means of distances over the samples, each an estimate with its unit and standard error.
 
-    def add(self, dense: Tensor, compressed: Tensor, counts: Tensor | None) -> None:
-        _no_positions(counts, "classes")
-        self._tally.add(dense, compressed)
-
-    def divergence(self) -> PredictiveDivergence:
-        found = self._tally.predictions()
-        return PredictiveDivergence(
-            kind="classes",
-            samples=found.samples,
-            classes=found.classes,
-            kl=mean_over_samples(found.kl, "nats"),
-            total_variation=mean_over_samples(found.total_variation, "probability"),
-            disagreement=mean_over_samples(found.disagrees.to(torch.float64), "fraction"),
-        )
-
-
-class _Tokens:
-    def __init__(self) -> None:
-        self._parts: list[tuple[Tensor, ...]] = []
-        self._positions, self._vocabulary = 0, 0
-
-    def add(self, dense: Tensor, compressed: Tensor, counts: Tensor | None) -> None:
-        if counts is None:
-            counts = torch.ones(dense.shape[:2], dtype=torch.bool)
-        self._parts.append(sequence_distances(dense, compressed, counts))
-        self._positions += int(counts.sum())
-        if self._vocabulary not in (0, dense.shape[2]):
-            raise DataError(f"dense returned a vocabulary of {self._vocabulary} before and of {dense.shape[2]} now")
-        self._vocabulary = dense.shape[2]
-
-    def divergence(self) -> PredictiveDivergence:
-        kl, total_variation, disagreement = (torch.cat(parts) for parts in zip(*self._parts, strict=True))
-        return PredictiveDivergence(
-            kind="tokens",
-            samples=len(kl),
-            positions=self._positions,
-            classes=self._vocabulary,
-            kl=mean_over_samples(kl, "nats per token"),
-            total_variation=mean_over_samples(total_variation, "probability"),
-            disagreement=mean_over_samples(disagreement, "fraction"),
-        )
-
-
-class _Regression:
-    def __init__(self, scale: float) -> None:
-        self._scale = scale
-        self._parts: list[tuple[Tensor, ...]] = []
-
-    def add(self, dense: Tensor, compressed: Tensor, counts: Tensor | None) -> None:
-        _no_positions(counts, "numbers")
-        self._parts.append(gaussian_distances(dense, compressed, self._scale))
-
-    def divergence(self) -> PredictiveDivergence:
-        kl, total_variation = (torch.cat(parts) for parts in zip(*self._parts, strict=True))
-        return PredictiveDivergence(
-            kind="regression",
-            samples=len(kl),
-            scale=self._scale,
-            kl=mean_over_samples(kl, "nats"),
-            total_variation=mean_over_samples(total_variation, "probability"),
-        )
-
-
-def _tally(kind: Kind, scale: float | None) -> _Classes | _Tokens | _Regression:
-    if kind != "regression":
-        return _Classes() if kind == "classes" else _Tokens()
-    if scale is None:
-        raise DataError(
-            "a regression needs the standard deviation of its prediction: give scale=…, for example "
-            "residual_scale(dense, data).value"
-        )
-    return _Regression(scale)
-
-
-def _kind_of(scores: Tensor, scale: float | None) -> Kind:
-    if scale is not None:
-        return "regression"
-    if scores.ndim == 3:
-        return "tokens"
-    if scores.ndim == 2 and scores.shape[1] > 1:
-        return "classes"
-    raise DataError(
-        f"dense returned shape {tuple(scores.shape)}, which may mean anything; say kind='regression' with scale=…, or "
-        "wrap the networks so that they return (inputs, classes) or (sequences, positions, vocabulary)"
+    Args:
+        found: The distances, sample by sample.
+    """
+    share = found.disagreement
+    return PredictiveDivergence(
+        kind=found.kind,
+        samples=found.samples,
+        positions=found.positions,
+        classes=found.classes,
+        scale=found.scale,
+        kl=mean_over_samples(found.kl, "nats per token" if found.kind == "tokens" else "nats"),
+        total_variation=mean_over_samples(found.total_variation, "probability"),
+        disagreement=None if share is None else mean_over_samples(share, "fraction"),
     )
 
 
-def _check_options(
-    kind: Kind | None, scale: float | None, mask: Tensor | None, padding: int | None, inputs: object
-) -> None:
-    if kind is not None and kind not in get_args(Kind):
-        raise DataError(f"kind = {kind!r}; expected classes, tokens or regression, or None to tell from the outputs")
-    if scale is not None and kind in ("classes", "tokens"):
-        raise DataError(f"scale = {scale} belongs to a regression; leave it out for {kind}")
+def _check_mask(mask: Tensor | None, padding: int | None, inputs: object) -> None:
     if mask is None:
         return
     if padding is not None:
@@ -233,25 +147,9 @@ def _check_options(
         )
 
 
-def _batch_size(inputs: object, kind: Kind | None) -> int:
-    ids = isinstance(inputs, Tensor) and inputs.ndim == 2 and not inputs.is_floating_point()
-    if isinstance(inputs, Tensor) and inputs.ndim > 1 and (kind == "tokens" or (ids and kind is None)):
-        return max(1, _TOKENS_A_BATCH // max(inputs.shape[1], 1))
-    return _INPUTS_A_BATCH
-
-
-def _masked(
-    batches: Iterator[Tensor], mask: Tensor | None, padding: int | None
-) -> Iterator[tuple[Tensor, Tensor | None]]:
+def _masked(batches: Iterator[Tensor], mask: Tensor | None, reading: Reading) -> Iterator[tuple[Tensor, Tensor | None]]:
     start = 0
     for batch in batches:
-        counts = None if mask is None else mask[start : start + len(batch)]
-        if padding is not None:
-            counts = batch != padding
+        counts = reading.counts(batch) if mask is None else mask[start : start + len(batch)].to("cpu")
         start += len(batch)
-        yield batch, None if counts is None else counts.to("cpu")
-
-
-def _no_positions(counts: Tensor | None, what: str) -> None:
-    if counts is not None:
-        raise DataError(f"mask and padding are about positions of sequences, and the outputs are {what}: give neither")
+        yield batch, counts

@@ -11,6 +11,7 @@ from shrinkscope.performance.data import Data, batches
 from shrinkscope.performance.evaluation import Evaluation, Tally
 from shrinkscope.performance.forward import evaluation_mode, forward
 from shrinkscope.performance.metrics import DEFAULT_METRICS, Metric
+from shrinkscope.performance.outputs import Outputs
 
 
 def evaluate(
@@ -19,6 +20,7 @@ def evaluate(
     metrics: Mapping[str, Metric] | None = None,
     batch_size: int = 512,
     *,
+    outputs: Outputs | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Measure a network's performance on data, without gradients and in evaluation mode.
@@ -32,6 +34,8 @@ def evaluate(
         metrics: Name to metric; None measures "loss" (cross-entropy in nats) and "accuracy" (fraction). A
             metric sees outputs and targets on the CPU.
         batch_size: Samples a forward pass when ``data`` are tensors.
+        outputs: Finds the tensor of outputs in what the network returns; None takes a tensor, or the one called
+            ``logits``.
         progress: Called after each batch with the number of samples done.
 
     Returns:
@@ -40,7 +44,7 @@ def evaluate(
     Raises:
         DataError: If the data, the outputs or a metric's result are not what an evaluation needs.
     """
-    return evaluate_all({"network": model}, data, metrics, batch_size, progress=progress)["network"]
+    return evaluate_all({"network": model}, data, metrics, batch_size, outputs=outputs, progress=progress)["network"]
 
 
 def evaluate_all(
@@ -49,8 +53,9 @@ def evaluate_all(
     metrics: Mapping[str, Metric] | None = None,
     batch_size: int = 512,
     *,
+    outputs: Outputs | None = None,
     progress: Callable[[int], None] | None = None,
-    observe: Callable[[Mapping[str, Tensor]], None] | None = None,
+    observe: Callable[[Mapping[str, Tensor], Tensor], None] | None = None,
 ) -> dict[str, Evaluation]:
     """Measure several networks in one pass over the data, each metric in its unit.
 
@@ -61,9 +66,10 @@ def evaluate_all(
         data: As for ``evaluate``; consumed once.
         metrics: As for ``evaluate``.
         batch_size: As for ``evaluate``.
+        outputs: As for ``evaluate``.
         progress: As for ``evaluate``.
-        observe: Called after each batch with the outputs of every network on it, by name, on the CPU: for what
-            is measured between networks, which a second pass over one-shot data could not see.
+        observe: Called after each batch with the outputs of every network on it, by name, on the CPU, and with its
+            inputs: for what is measured between networks, which a second pass over one-shot data could not see.
 
     Returns:
         Name to evaluation, paired sample by sample.
@@ -79,11 +85,11 @@ def evaluate_all(
             stack.enter_context(evaluation_mode(model))
         for inputs, targets in batches(data, batch_size):
             kept_targets = targets.detach().to("cpu")
-            outputs = {name: forward(name, model, inputs) for name, model in networks.items()}
+            found = {name: forward(name, model, inputs, outputs) for name, model in networks.items()}
             for name, tally in tallies.items():
-                tally.add(outputs[name], kept_targets)
+                tally.add(found[name], kept_targets)
             if observe is not None:
-                observe(outputs)
+                observe(found, inputs)
             done += len(inputs)
             if progress is not None:
                 progress(done)

@@ -14,11 +14,15 @@ import torch
 from torch import Tensor
 
 from shrinkscope.errors import DataError
+from shrinkscope.performance.categorical import chunks
 
 Metric = Callable[[Tensor, Tensor], Tensor | float]
 Result = TypeVar("Result", bound=Tensor | float)
 
 UNSTATED = "unstated"
+
+NO_TARGET = -100
+"""The target of a position that does not count, as in PyTorch's losses."""
 
 
 class Declaration(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,9 +77,12 @@ def declaration_of(metric: Metric) -> Declaration:
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy of each sample in nats: minus the log of the softmax probability of its class.
 
+    For sequences of tokens, in nats per token: the mean over the sequence's positions with a target.
+
     Args:
-        outputs: Unnormalised log-probabilities (logits), shape (n, classes).
-        targets: Class indices, shape (n,), integers in [0, classes).
+        outputs: Unnormalised log-probabilities (logits), shape (n, classes), or (n, positions, vocabulary).
+        targets: Class indices, shape (n,), integers in [0, classes); or the token that each position is to predict,
+            shape (n, positions), −100 where there is none. Nothing is shifted.
 
     Returns:
         Non-negative float64 values, shape (n,); NaN where the sample's outputs hold NaN or two infinities.
@@ -85,18 +92,19 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
 
     Source: Equation (1) of the paper with one-hot targets.
     """
-    classes = _class_indices(outputs, targets)
-    log_probabilities = torch.log_softmax(outputs.to(torch.float64), dim=1)
-    return -log_probabilities.gather(1, classes[:, None]).squeeze(1)
+    return _mean_of_sequences(_surprise, outputs, targets)
 
 
 @measured_in("fraction")
 def correct(outputs: Tensor, targets: Tensor) -> Tensor:
     """Whether the largest output is the sample's class, 1 or 0; its mean is the accuracy.
 
+    For sequences of tokens, the share of the sequence's positions with a target where it is.
+
     Args:
-        outputs: Scores of the classes, shape (n, classes); the first of equal largest scores is predicted.
-        targets: Class indices, shape (n,), integers in [0, classes).
+        outputs: Scores of the classes, shape (n, classes), or (n, positions, vocabulary); the first of equal largest
+            scores is predicted.
+        targets: As for ``cross_entropy``.
 
     Returns:
         Float64 values, shape (n,); NaN where a score is NaN, because argmax would name that class the
@@ -105,9 +113,7 @@ def correct(outputs: Tensor, targets: Tensor) -> Tensor:
     Raises:
         DataError: If the shapes are not those, or a target is no class of these outputs.
     """
-    classes = _class_indices(outputs, targets)
-    hits = (outputs.argmax(dim=1) == classes).to(torch.float64)
-    return hits.masked_fill(outputs.isnan().any(dim=1), torch.nan)
+    return _mean_of_sequences(_hits, outputs, targets)
 
 
 @measured_in("squared units of the target")
@@ -134,6 +140,49 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 DEFAULT_METRICS: Mapping[str, Metric] = {"loss": cross_entropy, "accuracy": correct}
+
+
+def default_metrics(regression: bool) -> Mapping[str, Metric]:
+    """What is measured when nobody says: loss (nats) and accuracy (fraction), or the squared error of numbers.
+
+    Args:
+        regression: Whether the outputs are numbers.
+    """
+    return {"squared_error": squared_error} if regression else DEFAULT_METRICS
+
+
+def _surprise(outputs: Tensor, classes: Tensor) -> Tensor:
+    log_probabilities = torch.log_softmax(outputs.to(torch.float64), dim=1)
+    return -log_probabilities.gather(1, classes[:, None]).squeeze(1)
+
+
+def _hits(outputs: Tensor, classes: Tensor) -> Tensor:
+    hits = (outputs.argmax(dim=1) == classes).to(torch.float64)
+    return hits.masked_fill(outputs.isnan().any(dim=1), torch.nan)
+
+
+def _mean_of_sequences(row: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> Tensor:
+    """One value a sample: of its row of scores, or the mean over its rows that have a target."""
+    if outputs.ndim != 3:
+        return row(outputs, _class_indices(outputs, targets))
+    if targets.shape != outputs.shape[:2]:
+        raise DataError(
+            f"outputs of shape {tuple(outputs.shape)} are scores of tokens (n, positions, vocabulary), targets have "
+            f"shape {tuple(targets.shape)}; give the token of each position, shape {tuple(outputs.shape[:2])}"
+        )
+    counted = (targets != NO_TARGET).nonzero()
+    sums = torch.zeros(len(outputs), dtype=torch.float64)
+    # In parts: no float64 copy of all scores exists at any time.
+    for part in chunks(len(counted), outputs.shape[2]):
+        sequence, position = counted[part].unbind(dim=1)
+        scores = outputs[sequence, position]
+        sums.index_add_(0, sequence, row(scores, _class_indices(scores, targets[sequence, position])))
+    counts = torch.bincount(counted[:, 0], minlength=len(outputs))
+    if not counts.all():
+        raise DataError(
+            f"sequence {int((counts == 0).nonzero()[0])} of a batch has no target but {NO_TARGET}; leave it out"
+        )
+    return sums / counts
 
 
 def _class_indices(outputs: Tensor, targets: Tensor) -> Tensor:
