@@ -11,14 +11,18 @@ from torch import nn
 from shrinkscope.errors import WeightsError
 from shrinkscope.experiments.digits import DigitsNet
 from shrinkscope.experiments.zoo.cifar_resnet import CifarResNet
+from shrinkscope.experiments.zoo.efficientnet_lite import EfficientNetLite0
 from shrinkscope.experiments.zoo.lenet import LeNet300
+from shrinkscope.experiments.zoo.llama import Llama
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "digits": DigitsNet,
+    "efficientnet_lite0": EfficientNetLite0,
     "lenet300": LeNet300,
     "resnet20": partial(CifarResNet, 3),
     "resnet32": partial(CifarResNet, 5),
     "resnet56": partial(CifarResNet, 9),
+    "stories260k": Llama,
 }
 
 
