@@ -6,7 +6,12 @@ import msgspec
 
 from shrinkscope.errors import TheoryError
 from shrinkscope.quantity import Quantity
+from shrinkscope.theory.bound import Bound, Form
 from shrinkscope.theory.checks import not_negative
+
+_END = "KL(P_ω*‖P_ω̃*)"
+_FROM_DENSE = "KL(P_ω*‖P_ω̃ᵗ)"
+_FROM_END = "KL(P_ω̃*‖P_ω̃ᵗ)"
 
 
 class ApproximateAP3(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,40 +26,71 @@ class ApproximateAP3(msgspec.Struct, frozen=True, kw_only=True):
     theorem: Quantity
 
 
-def as_published(*, dense_to_sparse: float, dense_to_iterate: float) -> Quantity:
-    """ε_t = |KL(P_ω*‖P_ω̃*) − KL(P_ω*‖P_ω̃ᵗ)| in nats: the quantity of Definition 2.7.
+def as_published(*, dense_to_sparse: float, dense_to_iterate: float, sparse_to_iterate: float) -> Bound:
+    """KL(P_ω*‖P_ω̃*) ≤ ε_t + KL(P_ω̃*‖P_ω̃ᵗ) nats with ε_t of Eq. (6): what Theorem 3.6 takes from Definition 2.7.
 
     Args:
         dense_to_sparse: KL(P_ω*‖P_ω̃*), in nats.
         dense_to_iterate: KL(P_ω*‖P_ω̃ᵗ), in nats.
+        sparse_to_iterate: KL(P_ω̃*‖P_ω̃ᵗ), in nats.
 
     Returns:
-        ε_t, exact if the divergences are.
+        A bound on AP3 that does not hold: at the end of training both terms are 0.
 
     Raises:
         TheoryError: If a divergence is negative, infinite or NaN.
 
-    Source: the paper's Eq. (6); tests/theory/test_definition_2_7.py.
+    Source: the paper's Eq. (6) and the proof of Theorem 3.6; tests/theory/test_definition_2_7.py violates it.
     """
-    return _difference(dense_to_sparse, dense_to_iterate, "KL(P_ω*‖P_ω̃ᵗ)")
+    epsilon = _difference(dense_to_sparse, dense_to_iterate, _FROM_DENSE)
+    return _bound(dense_to_sparse, epsilon, sparse_to_iterate, "published", {_FROM_DENSE: float(dense_to_iterate)})
 
 
-def as_in_theorem(*, dense_to_sparse: float, sparse_to_iterate: float) -> Quantity:
-    """ε_t = |KL(P_ω*‖P_ω̃*) − KL(P_ω̃*‖P_ω̃ᵗ)| in nats: what Theorem 3.6 calls by the same name.
+def corrected(*, dense_to_sparse: float, sparse_to_iterate: float) -> Bound:
+    """KL(P_ω*‖P_ω̃*) ≤ ε_t + KL(P_ω̃*‖P_ω̃ᵗ) nats with ε_t = |KL(P_ω*‖P_ω̃*) − KL(P_ω̃*‖P_ω̃ᵗ)|, which the proof needs.
 
     Args:
         dense_to_sparse: KL(P_ω*‖P_ω̃*), in nats.
         sparse_to_iterate: KL(P_ω̃*‖P_ω̃ᵗ), in nats.
 
     Returns:
-        ε_t, exact if the divergences are. At ω̃ᵗ = ω̃* it is KL(P_ω*‖P_ω̃*).
+        A bound on AP3, attained while AP3 is the larger of the two.
 
     Raises:
         TheoryError: If a divergence is negative, infinite or NaN.
 
-    Source: the paper's Theorem 3.6; tests/theory/test_definition_2_7.py.
+    Source: the ε_t that the paper's Theorem 3.6 writes out; tests/theory/test_definition_2_7.py.
     """
-    return _difference(dense_to_sparse, sparse_to_iterate, "KL(P_ω̃*‖P_ω̃ᵗ)")
+    epsilon = _difference(dense_to_sparse, sparse_to_iterate, _FROM_END)
+    return _bound(dense_to_sparse, epsilon, sparse_to_iterate, "corrected", {})
+
+
+def sharpened(*, dense_to_sparse: float, dense_to_iterate: float) -> Bound:
+    """KL(P_ω*‖P_ω̃ᵗ) ≤ ε_t + KL(P_ω*‖P_ω̃*) nats with ε_t of Eq. (6): what Definition 2.7 does say, of the iterate.
+
+    Args:
+        dense_to_sparse: KL(P_ω*‖P_ω̃*), in nats.
+        dense_to_iterate: KL(P_ω*‖P_ω̃ᵗ), in nats.
+
+    Returns:
+        A bound on the divergence at iteration t, from which `theorem_3_6.sharpened_gaussian` follows.
+
+    Raises:
+        TheoryError: If a divergence is negative, infinite or NaN.
+
+    Source: derived here; tests/theory/test_definition_2_7.py.
+    """
+    epsilon = _difference(dense_to_sparse, dense_to_iterate, _FROM_DENSE)
+    return Bound(
+        statement="Definition 2.7",
+        form="sharpened",
+        side="upper",
+        quantity=f"{_FROM_DENSE}, the divergence at iteration t",
+        value=epsilon + dense_to_sparse,
+        unit="nats",
+        constants={"ε_t": epsilon, _END: float(dense_to_sparse)},
+        assumptions=(),
+    )
 
 
 def approximate_ap3(*, dense_to_sparse: float, dense_to_iterate: float, sparse_to_iterate: float) -> ApproximateAP3:
@@ -71,16 +107,30 @@ def approximate_ap3(*, dense_to_sparse: float, dense_to_iterate: float, sparse_t
     Raises:
         TheoryError: If a divergence is negative, infinite or NaN.
 
-    Source: `as_published` and `as_in_theorem`.
+    Source: the paper's Eq. (6) and Theorem 3.6; tests/theory/test_definition_2_7.py.
     """
     return ApproximateAP3(
-        definition=as_published(dense_to_sparse=dense_to_sparse, dense_to_iterate=dense_to_iterate),
-        theorem=as_in_theorem(dense_to_sparse=dense_to_sparse, sparse_to_iterate=sparse_to_iterate),
+        definition=Quantity(value=_difference(dense_to_sparse, dense_to_iterate, _FROM_DENSE), unit="nats"),
+        theorem=Quantity(value=_difference(dense_to_sparse, sparse_to_iterate, _FROM_END), unit="nats"),
     )
 
 
-def _difference(dense_to_sparse: float, other: float, name: str) -> Quantity:
-    for value, what in ((dense_to_sparse, "KL(P_ω*‖P_ω̃*)"), (other, name)):
+def _bound(dense_to_sparse: float, epsilon: float, later: float, form: Form, extra: dict[str, float]) -> Bound:
+    rest = not_negative(later, _FROM_END)
+    return Bound(
+        statement="Definition 2.7",
+        form=form,
+        side="upper",
+        quantity=f"{_END}, AP3",
+        value=epsilon + rest,
+        unit="nats",
+        constants={"ε_t": epsilon, _END: float(dense_to_sparse), _FROM_END: rest} | extra,
+        assumptions=(),
+    )
+
+
+def _difference(dense_to_sparse: float, other: float, name: str) -> float:
+    for value, what in ((dense_to_sparse, _END), (other, name)):
         if math.isinf(not_negative(value, what)):
             raise TheoryError(f"{what} is infinite; expected a finite divergence, whose difference has a meaning")
-    return Quantity(value=abs(dense_to_sparse - other), unit="nats")
+    return abs(dense_to_sparse - other)

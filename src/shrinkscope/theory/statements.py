@@ -35,4 +35,4 @@ STATEMENTS: dict[str, ModuleType] = {
     "Theorem 3.5": theorem_3_5,
     "Theorem 3.6": theorem_3_6,
 }
-"""Name → module. Each has ``as_published``; each but Definition 2.7, which bounds nothing, has ``corrected``."""
+"""Name → module. Each has ``as_published`` and ``corrected``."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from shrinkscope.analysis.statements.cube import cube_trials
 from shrinkscope.analysis.statements.descent import descend, descent_trials
 from shrinkscope.analysis.statements.head import Head
 from shrinkscope.analysis.statements.latents import latent_trials
@@ -63,7 +64,7 @@ def last_layer_trials(head: Head, compressed: Tensor) -> Iterator[Trial]:
 
 
 def layers_trials(dense: nn.Module, compressed: nn.Module, data: Data) -> Iterator[Trial]:
-    """Corollary 3.4 and Theorem 3.5: the dense network with the weights of all layers replaced.
+    """Lemma 3.3, Corollary 3.4 and Theorem 3.5: the dense network with the weights of all layers replaced.
 
     Biases and normalisations stay those of the dense network, so that nothing else differs.
 
@@ -73,7 +74,8 @@ def layers_trials(dense: nn.Module, compressed: nn.Module, data: Data) -> Iterat
         data: (inputs, class indices); every sample takes part in some hundred products with the Hessian.
 
     Yields:
-        The corollary for neighbouring layers from the first that was compressed on, and the theorem.
+        Lemma (with a latent on a cube) and corollary for neighbouring layers from the first that was compressed on, and
+        the theorem.
 
     Raises:
         TheoryError: If fewer than two layers follow from the first that was compressed on.
@@ -94,6 +96,7 @@ def layers_trials(dense: nn.Module, compressed: nn.Module, data: Data) -> Iterat
         norms = LayerNorms(dense=squared_norm(before[name]) ** 0.5, compressed=squared_norm(after[name]) ** 0.5)
         layers.append(GaussianLayer(norms=norms, inverse_min=1 / variance, inverse_max=1 / variance))
         divergences.append(squared_norm(before[name] - after[name]) / (2 * variance))
+    yield from cube_trials([(before[name], after[name]) for name in chain])
     yield from chain_trials(divergences, layers, _landscape(dense, replaced, data, chain))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from shrinkscope.analysis.statements.cube import cube_trials
 from shrinkscope.analysis.statements.descent import descend, descent_trials
 from shrinkscope.analysis.statements.latents import latent_trials
 from shrinkscope.analysis.statements.losses import GaussianLatent, Landscape, chain_trials, loss_trials
@@ -88,6 +89,9 @@ def _trials(loss: _Quadratic) -> Iterator[Trial]:
     )
     yield from loss_trials(latent, landscape)
     yield _with_own_hessian(landscape)
+    yield from cube_trials(
+        list(zip(loss.weights.chunk(_LAYERS), (loss.weights - loss.delta).chunk(_LAYERS), strict=True))
+    )
     yield from chain_trials(*_layers(loss), landscape)
     descent = descend(loss.slope, loss.weights, loss.kept, steps=_STEPS, step_size=1 / landscape.curvature)
     yield from descent_trials(
