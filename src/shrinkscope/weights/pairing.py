@@ -8,7 +8,7 @@ from shrinkscope.errors import PairingError
 from shrinkscope.weights.selection import LayerSelection
 from shrinkscope.weights.view import TensorView, Weights
 
-MismatchKind = Literal["missing", "extra", "shape", "dtype", "tied"]
+MismatchKind = Literal["missing", "extra", "shape", "dtype", "tied", "unreadable"]
 
 
 class Mismatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,7 +17,7 @@ class Mismatch(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         layer: Name of the tensor.
         kind: ``missing`` from the compressed network, ``extra`` in it, another ``shape``, another ``dtype`` (compared
-            all the same), or ``tied`` in one of the networks only.
+            all the same), ``tied`` in one of the networks only, or ``unreadable`` in one of them.
         explanation: One sentence for people.
     """
 
@@ -56,6 +56,9 @@ def pair(dense: Weights, compressed: Weights, selection: LayerSelection) -> Pair
     """
     common = [name for name in dense if _find(compressed, name) is not None]
     if not common:
+        unreadable = list(dense.unreadable | compressed.unreadable)
+        if unreadable:
+            raise PairingError(f"nothing can be compared: {_unreadable(unreadable[0], dense, compressed).explanation}")
         raise PairingError(
             f"no tensor has the same name in {dense.origin} ({_examples(dense)}) and in {compressed.origin} "
             f"({_examples(compressed)}); rename the tensors of one of them to match"
@@ -69,12 +72,17 @@ def pair(dense: Weights, compressed: Weights, selection: LayerSelection) -> Pair
     for name in names:
         other = _find(compressed, name)
         if other is None:
-            mismatches.append(_missing(name, dense, compressed))
+            if name not in compressed.unreadable:
+                mismatches.append(_missing(name, dense, compressed))
             continue
         mismatches.extend(_differences(name, dense, compressed, other))
         if other.shape == dense[name].shape:
             pairs.append(TensorPair(dense=dense[name], compressed=other))
-    mismatches.extend(_extra(name, dense, compressed) for name in extra)
+    mismatches.extend(_extra(name, dense, compressed) for name in extra if name not in dense.unreadable)
+    # The role of a tensor that cannot be read is not known, so only globs select it.
+    by_name = msgspec.structs.replace(selection, roles=None)
+    unreadable = [name for name in dense.unreadable | compressed.unreadable if by_name.matches(name, "other")]
+    mismatches.extend(_unreadable(name, dense, compressed) for name in unreadable)
     return Pairing(pairs=tuple(pairs), mismatches=tuple(mismatches))
 
 
@@ -97,6 +105,11 @@ def _extra(name: str, dense: Weights, compressed: Weights) -> Mismatch:
         f"{name} {_shape(compressed[name])} is in {compressed.origin} only; {dense.origin} has no tensor of that name"
     )
     return Mismatch(layer=name, kind="extra", explanation=text)
+
+
+def _unreadable(name: str, dense: Weights, compressed: Weights) -> Mismatch:
+    found = [f"{w.origin} ({w.unreadable[name]})" for w in (dense, compressed) if name in w.unreadable]
+    return Mismatch(layer=name, kind="unreadable", explanation=f"{name} cannot be read from {' nor from '.join(found)}")
 
 
 def _differences(name: str, dense: Weights, compressed: Weights, other: TensorView) -> list[Mismatch]:

@@ -1,5 +1,6 @@
 """A named tensor that is read in pieces, and a network's weights as a mapping of such tensors."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
@@ -18,9 +19,11 @@ class TensorView(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: Name in the plain network, for example ``"conv1.weight"`` (never ``weight_orig``).
         shape: Its shape.
-        dtype: How it is stored.
+        dtype: What its values are read as: the stored type, or for packed formats the type they stand for.
         role: What it does in the network.
         load: Reads the whole tensor; called at most once for each walk over the chunks.
+        window: Reads the elements [start, stop) of the flattened tensor (row-major) and holds no more than these; None
+            where the whole tensor is in memory, or can be had only whole.
     """
 
     name: str
@@ -28,24 +31,35 @@ class TensorView(msgspec.Struct, frozen=True, kw_only=True):
     dtype: torch.dtype
     role: Role
     load: Callable[[], Tensor]
+    window: Callable[[int, int], Tensor] | None = None
 
     @property
     def parameters(self) -> int:
         """Number of elements."""
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
+        return math.prod(self.shape)
 
     def read(self) -> Tensor:
         """The whole tensor, detached."""
         return self.load().detach()
 
+    def piece(self, start: int, stop: int) -> Tensor:
+        """The elements [start, stop) of the flattened tensor, 1-D and detached; not to be changed.
+
+        Args:
+            start: First element, row-major.
+            stop: One past the last.
+        """
+        if self.window is not None:
+            return self.window(start, stop).detach()
+        return self.read().reshape(-1)[start:stop]
+
     def chunks(self, size: int = CHUNK) -> Iterator[Tensor]:
         """The flattened tensor in order, ``size`` elements at a time (row-major, the last piece may be shorter)."""
-        flat = self.read().reshape(-1)
-        for start in range(0, flat.numel(), size):
-            yield flat[start : start + size]
+        # Without a window every piece would load the whole tensor again.
+        flat = self.read().reshape(-1) if self.window is None else None
+        for start in range(0, self.parameters, size):
+            stop = min(start + size, self.parameters)
+            yield self.piece(start, stop) if flat is None else flat[start:stop]
 
 
 class Weights(Mapping[str, TensorView]):
@@ -55,12 +69,21 @@ class Weights(Mapping[str, TensorView]):
         views: The tensors in the order of the network; tied weights appear once.
         origin: Where they come from, for messages: a file's path, or a module's class.
         tied: Names that share the storage of a tensor in ``views``, each mapped to the name it is listed under.
+        unreadable: Names of tensors that are stored but cannot be read as numbers, each with the reason.
     """
 
-    def __init__(self, views: list[TensorView], *, origin: str, tied: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        views: list[TensorView],
+        *,
+        origin: str,
+        tied: Mapping[str, str] | None = None,
+        unreadable: Mapping[str, str] | None = None,
+    ) -> None:
         self._views = {view.name: view for view in views}
         self.origin = origin
         self.tied = dict(tied or {})
+        self.unreadable = dict(unreadable or {})
 
     def __getitem__(self, name: str) -> TensorView:
         return self._views[name]
