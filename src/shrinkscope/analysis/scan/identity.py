@@ -11,12 +11,20 @@ from shrinkscope.analysis.scan.passes import Passes
 from shrinkscope.analysis.scan.yardstick import Samples
 from shrinkscope.errors import LatentError
 from shrinkscope.latent import Latent
+from shrinkscope.performance import Reading
 from shrinkscope.version import version
 from shrinkscope.weights import open_weights
 
 
-def identity_of(model: nn.Module, samples: Samples, passes: Passes | None, latents: Sequence[Latent], seed: int) -> str:
-    """A hash of weights, inputs, targets, the dense outputs, latents, seed, device and versions.
+def identity_of(
+    model: nn.Module,
+    samples: Samples,
+    passes: Passes | None,
+    reading: Reading,
+    latents: Sequence[Latent],
+    seed: int,
+) -> str:
+    """A hash of weights, inputs, targets, the dense outputs, how they are read, latents, seed, device and versions.
 
     The dense outputs stand for the network's code, which cannot be hashed: when it changes, they do.
 
@@ -24,6 +32,7 @@ def identity_of(model: nn.Module, samples: Samples, passes: Passes | None, laten
         model: The network.
         samples: What is put through it.
         passes: Its dense outputs; None without inputs.
+        reading: How outputs are read.
         latents: Latent distributions.
         seed: Of methods that draw.
 
@@ -36,6 +45,7 @@ def identity_of(model: nn.Module, samples: Samples, passes: Passes | None, laten
     outputs = [] if passes is None else [("outputs", batch) for batch in passes.dense]
     device = next((parameter.device.type for parameter in model.parameters()), "cpu")
     about = [str(SCHEMA), version(), torch.__version__, device, str(seed), *(_exactly(latent) for latent in latents)]
+    about += [f"{reading.kind} {reading.scale!r} {reading.padding}"]
     tensors = [digest_of_tensors(part) for part in (weights, named, outputs)]
     return digest([part.encode() for part in (*about, *tensors)])
 

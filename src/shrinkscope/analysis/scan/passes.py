@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from shrinkscope.analysis.scan.substitute import Snapshot, substituted
 from shrinkscope.analysis.scan.trace import Environment, Steps, UntraceableError
 from shrinkscope.performance.forward import forward
+from shrinkscope.performance.outputs import Outputs
 
 # The same operations on the same numbers; what is left is the order of sums in kernels that choose by memory layout.
 _SAME = 1e-6
@@ -24,13 +25,16 @@ class Passes:
         model: The network, in evaluation mode and within ``preserved``.
         batches: The inputs, kept by reference.
         memory: Most bytes of values held between passes; batches beyond that run from the start.
+        outputs: Finds the tensor of scores in what the network returns; None takes a tensor, or the one called logits.
 
     Raises:
         DataError: If the network fails on the inputs.
     """
 
-    def __init__(self, model: nn.Module, batches: Sequence[Tensor], memory: int) -> None:
-        self._model, self._batches, self._memory = model, batches, memory
+    def __init__(
+        self, model: nn.Module, batches: Sequence[Tensor], memory: int, outputs: Outputs | None = None
+    ) -> None:
+        self._model, self._batches, self._memory, self._find = model, batches, memory, outputs
         self._total = sum(len(batch) for batch in batches)
         self._snapshot = Snapshot(model)
         self._at = 0
@@ -97,7 +101,7 @@ class Passes:
             yield found
 
     def _whole(self, batch: Tensor) -> Tensor:
-        outputs = forward("the network", self._model, batch)
+        outputs = forward("the network", self._model, batch, self._find)
         self.spent += len(batch) / self._total
         if self._snapshot.written:
             self.reason = "the network changes its buffers when it runs, so every pass begins from the same ones"
@@ -113,23 +117,24 @@ class Passes:
         # Copied together, so that a view stays a view of the copy.
         values = copy.deepcopy(values) if steps.writes_into(held, position) else values
         environment = dict(zip(held, values, strict=True))
-        outputs = self._through(index, lambda _: steps.run(environment, position) or steps.result(environment))
+        outputs = self._through(steps, index, lambda _: steps.run(environment, position) or steps.result(environment))
         self.spent += steps.share_from(position) * len(self._batches[index]) / self._total
         return outputs
 
-    def _through(self, index: int, run: Callable[[Tensor], object]) -> Tensor:
+    def _through(self, steps: Steps | None, index: int, run: Callable[[Tensor], object]) -> Tensor:
         """The outputs of a batch by another way than calling the network, checked in the same way."""
-        return forward("the network", _Through(self._model, run), self._batches[index])
+        find = None if steps is None or steps.finds_scores else self._find
+        return forward("the network", _Through(self._model, run), self._batches[index], find)
 
     def _traced(self) -> Steps | None:
         """The steps, if they give what the network gives on every batch."""
         if self.reason is not None:
             return None
         try:
-            steps = Steps(self._model)
+            steps = Steps(self._model, self._find)
             for index, batch in enumerate(self._batches):
                 run = steps.survey if index == 0 else steps.run_all
-                outputs = self._through(index, lambda own, run=run: run(steps.start(own)))
+                outputs = self._through(steps, index, lambda own, run=run: run(steps.start(own)))
                 self.spent += len(batch) / self._total
                 if not _same(outputs, self.dense[index]):
                     raise UntraceableError("run step by step, it gives other outputs")
@@ -176,7 +181,7 @@ class Passes:
     def _own(self, index: int) -> Tensor:
         """A copy of a batch on the network's device and in its floating type."""
         taken: list[Tensor] = []
-        self._through(index, lambda own: taken.append(own) or own)
+        self._through(None, index, lambda own: taken.append(own) or own)
         return taken[0]
 
 

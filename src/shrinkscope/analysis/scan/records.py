@@ -2,7 +2,7 @@
 
 import msgspec
 
-from shrinkscope.performance import PerformanceDifference
+from shrinkscope.performance import Kind, PerformanceDifference
 from shrinkscope.quantity import Quantity
 from shrinkscope.weights import Role
 
@@ -23,9 +23,10 @@ class ScanRow(msgspec.Struct, frozen=True, kw_only=True):
         ap2: ‖Δ‖² in squared weight units; None where the candidate could not be made or changes nothing.
         relative_ap2: ‖Δ‖²/‖ω‖².
         divergences: Column → AP3 of the layer, where it is defined.
-        predictive_kl: Mean of KL(p‖q) in nats over the inputs, p the dense network's prediction and q the candidate's.
+        predictive_kl: Mean of KL(p‖q) over the inputs, p the dense network's prediction and q the candidate's, in nats;
+            for language models in nats per token.
         total_variation: Mean of TV(p, q).
-        disagreement: Share of the inputs whose argmax classes differ.
+        disagreement: Share of the inputs, or positions, whose argmax differs; None for regression.
         measured: Metric → measured difference (candidate − dense), the samples paired; empty without data.
         collapsed: Whether the predictions agree with the dense ones no more than by chance; None without predictions.
         forward_equivalents: What it took, in passes of the whole network over all inputs, without the prefix.
@@ -97,6 +98,9 @@ class ScanSettings(msgspec.Struct, frozen=True, kw_only=True):
         inputs: Number of inputs that predictions were compared on; 0 without.
         samples: Number of labelled samples; 0 without.
         metrics: Names of the measured metrics.
+        kind: What the outputs predict: classes, tokens or regression; None where no predictions were compared.
+        scale: Standard deviation of a regression's prediction.
+        padding: Token id that marks positions that do not count.
         seed: Of methods that draw.
         early_stop: Whether harsher levels of a collapsed layer were left out.
         rule: When a layer counts as collapsed, in words.
@@ -110,6 +114,9 @@ class ScanSettings(msgspec.Struct, frozen=True, kw_only=True):
     inputs: int
     samples: int
     metrics: tuple[str, ...]
+    kind: Kind | None
+    scale: float | None
+    padding: int | None
     seed: int
     early_stop: bool
     rule: str

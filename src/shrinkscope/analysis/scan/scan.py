@@ -11,6 +11,7 @@ from torch import nn
 
 from shrinkscope.analysis.scan.cache import ScanCache
 from shrinkscope.analysis.scan.candidate import Layer, layers_of
+from shrinkscope.analysis.scan.collapse import RULES
 from shrinkscope.analysis.scan.identity import described, identity_of
 from shrinkscope.analysis.scan.methods import DEFAULT_METHODS, Levels, Sweep, as_sweeps
 from shrinkscope.analysis.scan.passes import Passes
@@ -18,15 +19,16 @@ from shrinkscope.analysis.scan.records import ScanCost, ScanRow, ScanSettings
 from shrinkscope.analysis.scan.result import Scan
 from shrinkscope.analysis.scan.substitute import preserved
 from shrinkscope.analysis.scan.walk import Walk
-from shrinkscope.analysis.scan.yardstick import RULE, Yardstick, samples_of
+from shrinkscope.analysis.scan.yardstick import Yardstick, samples_of
 from shrinkscope.compression import CompressionMethod
 from shrinkscope.compression.checks import listing
 from shrinkscope.errors import DataError, SelectionError
 from shrinkscope.latent import DEFAULT, Latent, resolve_latents
-from shrinkscope.performance import Metric
+from shrinkscope.performance import Kind, Metric, Reading
 from shrinkscope.performance.data import Data, Inputs
 from shrinkscope.performance.forward import evaluation_mode
-from shrinkscope.performance.metrics import DEFAULT_METRICS
+from shrinkscope.performance.metrics import default_metrics
+from shrinkscope.performance.outputs import Outputs
 from shrinkscope.version import version
 from shrinkscope.weights import LayerSelection, LayersLike, compressible
 
@@ -47,11 +49,15 @@ def scan(
     layers: LayersLike = None,
     latents: Iterable[Latent | str] = DEFAULT,
     metrics: Mapping[str, Metric] | None = None,
+    kind: Kind | None = None,
+    scale: float | None = None,
+    outputs: Outputs | None = None,
+    padding: int | None = None,
     seed: int = 0,
     early_stop: bool = True,
     cache: str | os.PathLike[str] | None = None,
     memory: int = MEMORY,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> Scan:
     """Compress every layer alone, by every method at every level, and measure what each does to the network.
@@ -60,21 +66,30 @@ def scan(
 
     Args:
         model: The network. It is left exactly as it was found, also when the scan is interrupted.
-        inputs: Unlabelled inputs of a classifier, on which predictions are compared (KL in nats, total variation,
-            disagreement): a tensor, or batches. Those of ``data`` when None. They are kept in memory.
-        data: (inputs, targets), to measure the differences of loss and accuracy on.
+        inputs: Unlabelled inputs, on which predictions are compared (KL in nats, total variation, disagreement): a
+            tensor (token ids for a language model), or batches. Those of ``data`` when None. They are kept in memory.
+        data: (inputs, targets), to measure the differences of loss and accuracy on; for a language model the token that
+            each position is to predict, −100 where there is none.
         methods: Names (lowest, highest, random, structured, quantise, low_rank), or method objects, of which level and
             layers are replaced.
         levels: Fractions to remove, bits, or ranks as fractions to keep, for all methods; or a mapping by method.
         layers: Which layers; every convolution and linear layer by default, tied weights once.
         latents: Latent distributions of the AP3 columns.
-        metrics: Name → metric for ``data``; loss (nats) and accuracy (fraction) by default.
+        metrics: Name → metric for ``data``; loss (nats) and accuracy (fraction) by default, squared_error for a
+            regression.
+        kind: What the outputs predict: classes, tokens or regression. None tells from their shape: three dimensions are
+            tokens, two are classes, or numbers if a scale is given.
+        scale: Standard deviation s of a regression's prediction N(f(x), s²I): ``residual_scale`` estimates it.
+        outputs: Finds the tensor of scores in what the network returns; None takes a tensor, or the one called
+            ``logits``.
+        padding: Token id that marks positions that do not count.
         seed: Of methods that draw: each candidate draws anew, so that a higher level removes what a lower one does.
         early_stop: Whether to leave out the harsher levels of a layer that has collapsed under a method.
         cache: A folder or an SQLite file in which every finished candidate is kept at once, by the content of weights,
             inputs, targets, settings and version, so that an interrupted scan resumes.
         memory: Most bytes of activations held between candidates; what does not fit is computed again.
-        batch_size: Inputs a forward pass when they come as one tensor.
+        batch_size: Inputs a forward pass when they come as one tensor; None takes 256, or as many sequences as make
+            2,048 tokens.
         progress: Called after each candidate.
 
     Returns:
@@ -93,14 +108,18 @@ def scan(
     sweeps, chosen = as_sweeps(methods, levels), resolve_latents(latents)
     names = list(compressible(model, layers))
     _check(model, names, layers, cache, metrics)
+    reading = Reading(kind=kind, scale=scale, padding=padding, outputs=outputs).checked()
+    metrics = default_metrics(reading.regression) if metrics is None else metrics
     with ExitStack() as stack:
         store = None if cache is None else stack.enter_context(ScanCache(cache))
         for context in (preserved(model), evaluation_mode(model), torch.no_grad()):
             stack.enter_context(context)
-        samples = samples_of(inputs, data, batch_size)
-        passes = Passes(model, samples.inputs, memory) if samples.inputs else None
-        yardstick = None if passes is None else Yardstick(samples, passes.dense, metrics, required=inputs is not None)
-        identity = "" if store is None else identity_of(model, samples, passes, chosen, seed)
+        samples = samples_of(inputs, data, reading, batch_size)
+        passes = Passes(model, samples.inputs, memory, outputs) if samples.inputs else None
+        yardstick = None
+        if passes is not None:
+            yardstick = Yardstick(samples, passes.dense, metrics, reading, required=inputs is not None)
+        identity = "" if store is None else identity_of(model, samples, passes, reading, chosen, seed)
         walk = Walk(passes, yardstick, chosen, seed=seed, early_stop=early_stop, store=store, identity=identity)
         rows = _walked(walk, layers_of(model, names), sweeps, progress)
         notes = () if store is None else tuple(store.damaged)
@@ -111,10 +130,13 @@ def scan(
         latents=tuple(map(described, chosen)),
         inputs=samples.inputs_predicted,
         samples=samples.labelled,
-        metrics=tuple(metrics or DEFAULT_METRICS) if samples.labelled else (),
+        metrics=tuple(metrics) if samples.labelled else (),
+        kind=None if yardstick is None else yardstick.kind,
+        scale=scale,
+        padding=padding,
         seed=seed,
         early_stop=early_stop,
-        rule=RULE,
+        rule=RULES[yardstick.kind if yardstick and yardstick.kind else "classes"],
         version=version(),
     )
     cost = _cost(walk, passes, rows, memory, time.perf_counter() - begun)

@@ -8,6 +8,7 @@ from torch import Tensor, fx, nn
 
 from shrinkscope.analysis.scan.coupling import coupling
 from shrinkscope.analysis.scan.multiply_adds import multiply_adds
+from shrinkscope.performance.outputs import Outputs
 
 Environment = dict[fx.Node, Any]
 """Values that steps still to be run need, by the step that made them."""
@@ -24,15 +25,21 @@ class Steps:
 
     Args:
         model: The network, in evaluation mode. Tensors that its code makes from nothing become attributes of it.
+        outputs: Finds the tensor of scores in an object that the network returns; None takes its ``logits``.
+
+    Attributes:
+        finds_scores: Whether the steps end in the scores, because what the network returns cannot be written down.
 
     Raises:
         UntraceableError: If its code branches on values, or fails without them.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, outputs: Outputs | None = None) -> None:
         self._model = model
         self._defaults = _defaults(model)
-        graph = _graph(model, self._defaults)
+        tracer = _Tracer(outputs)
+        graph = _graph(model, self._defaults, tracer)
+        self.finds_scores = tracer.finds_scores
         self.nodes = list(graph.nodes)
         self._at = {node: position for position, node in enumerate(self.nodes)}
         self._interpreter = fx.Interpreter(model, graph=graph)
@@ -184,10 +191,29 @@ def _defaults(model: nn.Module) -> dict[str, Any]:
     return {argument.name: argument.default for argument in arguments if argument.default is not argument.empty}
 
 
-def _graph(model: nn.Module, defaults: dict[str, Any]) -> fx.Graph:
+class _Tracer(fx.Tracer):
+    """Ends in the scores where a network returns an object that no step can make."""
+
+    def __init__(self, outputs: Outputs | None) -> None:
+        super().__init__()
+        self._outputs = outputs
+        self.finds_scores = False
+
+    def create_arg(self, a: Any) -> Any:
+        try:
+            return super().create_arg(a)
+        except NotImplementedError:
+            found = getattr(a, "logits", None) if self._outputs is None else self._outputs(a)
+            if not isinstance(found, fx.Proxy):
+                raise
+            self.finds_scores = True
+            return super().create_arg(found)
+
+
+def _graph(model: nn.Module, defaults: dict[str, Any], tracer: fx.Tracer) -> fx.Graph:
     try:
         with torch.no_grad():
-            return fx.Tracer().trace(model, concrete_args=defaults or None)
+            return tracer.trace(model, concrete_args=defaults or None)
     except Exception as error:  # the network's own code runs on stand-ins for tensors, and may raise anything
         what = (str(error).splitlines() or [""])[0]
         raise UntraceableError(f"{type(error).__name__}: {what}") from error

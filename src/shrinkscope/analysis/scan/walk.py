@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator, Sequence
 
 import msgspec
-import torch
 
 from shrinkscope.analysis.scan.cache import ScanCache, digest
 from shrinkscope.analysis.scan.candidate import Candidate, Layer, candidate
@@ -15,7 +14,7 @@ from shrinkscope.analysis.scan.records import ScanRow
 from shrinkscope.analysis.scan.yardstick import Measurement, Yardstick
 from shrinkscope.errors import DataError
 from shrinkscope.latent import Latent
-from shrinkscope.performance import mean_over_samples
+from shrinkscope.performance import divergence_of
 
 
 class Walk:
@@ -126,7 +125,6 @@ def _unmoved(row: ScanRow) -> ScanRow:
 
 
 def _with(row: ScanRow, found: Measurement) -> ScanRow:
-    predictions = found.predictions
     unmeasured = [difference.reason for difference in found.measured.values() if not difference.measurable]
     reasons = [reason for reason in (row.reason, found.reason, *unmeasured) if reason]
     row = msgspec.structs.replace(
@@ -136,13 +134,11 @@ def _with(row: ScanRow, found: Measurement) -> ScanRow:
         measurable=found.reason is None and not unmeasured,
         reason="; ".join(dict.fromkeys(reasons)) or None,
     )
-    if predictions is None:
+    if found.distances is None:
         return row
+    means = divergence_of(found.distances)
     return msgspec.structs.replace(
-        row,
-        predictive_kl=mean_over_samples(predictions.kl, "nats"),
-        total_variation=mean_over_samples(predictions.total_variation, "probability"),
-        disagreement=mean_over_samples(predictions.disagrees.to(torch.float64), "fraction"),
+        row, predictive_kl=means.kl, total_variation=means.total_variation, disagreement=means.disagreement
     )
 
 

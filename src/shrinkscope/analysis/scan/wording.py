@@ -37,8 +37,14 @@ def _found(scan: "Scan") -> list[str]:
     rest = f"; least: {', '.join(least)}" if least else ""
     return [
         f"Most sensitive: {', '.join(names[:_NAMED])}{rest} (mean rank by {by}).",
-        f"Largest damage: {worst['layer']}, {worst['description']}: {by} {worst[by]:.3g}.",
+        f"Largest damage: {worst['layer']}, {worst['description']}: {by} {worst[by]:.3g}{_unit(scan, by)}.",
     ]
+
+
+def _unit(scan: "Scan", by: str) -> str:
+    """The unit of a divergence of predictions, with a blank before; nothing for other columns."""
+    found = next((row.predictive_kl for row in scan.rows if row.predictive_kl is not None), None)
+    return f" {found.unit}" if found is not None and by == "predictive_kl" else ""
 
 
 def _missing(scan: "Scan") -> list[str]:
