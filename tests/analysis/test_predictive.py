@@ -21,8 +21,9 @@ from shrinkscope.experiments.config import Training
 from shrinkscope.experiments.digits import DigitsNet, load_digits_split
 from shrinkscope.experiments.train import train
 from shrinkscope.experiments.zoo import load_data, load_inputs, load_network
-from shrinkscope.performance import Predictions, predictions
+from shrinkscope.performance import Predictions, Reading, predictions, predictive_distances
 from shrinkscope.theory.confidence import bernstein_upper, betting_upper, binomial_upper
+from shrinkscope.theory.predictive import accuracy_from_shares
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 needs_mnist = pytest.mark.skipif(not SHARED.exists(), reason="needs LeNet-300 and MNIST's test set in ../shared/data")
@@ -197,27 +198,30 @@ def test_inputs_beside_data_are_what_the_bound_is_from(pair, samples):
     assert "points on b" in line
 
 
-def test_a_regression_has_no_predictions_and_says_so():
+def test_a_regression_without_a_scale_has_no_predictions_and_says_so():
     model, x = nn.Linear(4, 1), torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
     squared = {"error": lambda outputs, y: (outputs[:, 0] - y).square()}
     result = explain(model, copy.deepcopy(model), data=(x, x[:, 0]), metrics=squared)
     found = result.predictive["data"]
     assert (found.measurable, found.accuracy, found.samples) == (False, None, None)
-    assert "not the outputs of a regression" in found.reason
+    assert "which may mean anything; say kind='regression' with scale=…" in found.reason
     assert "no bound from the predictions on data: dense returned shape" in result.summary()
     assert result.performance["data"]["error"].difference == 0.0
-    with pytest.raises(DataError, match="not the outputs of a regression"):
+    with pytest.raises(DataError, match="say kind='regression' with scale="):
         explain(model, model, inputs=x)
 
 
+ROWS = torch.zeros(2, 4)
+
+
 def test_a_watch_keeps_its_first_obstacle():
-    watch = PredictionWatch("a", "b")
-    watch({"a": torch.ones(2, 3), "b": torch.full((2, 3), torch.nan)})
-    watch({"a": torch.ones(2, 3), "b": torch.ones(2, 3)})
+    watch = PredictionWatch("a", "b", Reading())
+    watch({"a": torch.ones(2, 3), "b": torch.full((2, 3), torch.nan)}, ROWS)
+    watch({"a": torch.ones(2, 3), "b": torch.ones(2, 3)}, ROWS)
     assert "b" not in watch.predictive(0.9).reason.split()[:1]
     assert "compressed returned NaN or infinite logits for 2" in watch.predictive(0.9).reason
-    probabilities = PredictionWatch("a", "b")
-    probabilities({"a": torch.full((2, 2), 0.5), "b": torch.ones(2, 2)})
+    probabilities = PredictionWatch("a", "b", Reading())
+    probabilities({"a": torch.full((2, 2), 0.5), "b": torch.ones(2, 2)}, ROWS)
     assert "every output of dense is a row of probabilities" in probabilities.predictive(0.9).reason
 
 
@@ -249,7 +253,7 @@ def test_weights_need_a_network_and_a_confidence_is_a_probability(pair, samples)
     with pytest.raises(TheoryError, match="confidence = 95; expected a number between 0 and 1"):
         explain(dense, compressed, confidence=95)
     with pytest.raises(TheoryError, match="confidence = 0; expected"):
-        predictive_of(predictions(dense, compressed, samples[0]), 0.0)
+        predictive_of(predictive_distances(dense, compressed, samples[0], Reading()), 0.0)
 
 
 def test_a_printed_bound_is_never_below_the_bound():
@@ -283,3 +287,108 @@ def test_inputs_are_read_from_files_with_and_without_labels(tmp_path):
 def test_the_images_of_mnist_need_no_labels(tmp_path):
     (tmp_path / "t10k-images-idx3-ubyte.gz").symlink_to(SHARED / "mnist_t10k" / "t10k-images-idx3-ubyte.gz")
     assert torch.equal(load_inputs(str(tmp_path)), load_data(str(SHARED / "mnist_t10k"))[0])
+
+
+class Language(nn.Module):
+    """Scores of the next token from the running mean of embeddings."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.embedding = nn.Embedding.from_pretrained(torch.randn(9, 5, generator=generator, dtype=torch.float64))
+        self.head = nn.Linear(5, 9, dtype=torch.float64)
+        self.head.weight.data = 2 * torch.randn(9, 5, generator=generator, dtype=torch.float64)
+
+    def forward(self, ids):
+        return {"logits": self.head(self.embedding(ids).cumsum(1))}
+
+
+def language_pair() -> tuple[nn.Module, nn.Module]:
+    dense = Language(0)
+    compressed = copy.deepcopy(dense)
+    compressed.head.weight.data *= torch.rand(9, 5, generator=torch.Generator().manual_seed(1)) < 0.8
+    return dense, compressed
+
+
+def sequences(count: int, seed: int = 2) -> torch.Tensor:
+    found = torch.randint(1, 9, (count, 6), generator=torch.Generator().manual_seed(seed))
+    found[::4, 3:] = 0
+    return found
+
+
+def test_tokens_bound_the_accuracy_per_token_over_sequences():
+    dense, compressed = language_pair()
+    ids = sequences(200)
+    found = explain(dense, compressed, inputs=ids, padding=0, confidence=0.9).predictive["inputs"]
+    with torch.no_grad():
+        p, q = (network(ids)["logits"].softmax(2) for network in (dense, compressed))
+    kept = (ids != 0).double()
+    shares = ((p.argmax(2) != q.argmax(2)) * kept).sum(1) / kept.sum(1)
+    distances = ((p - q).abs().sum(2) / 2 * kept).sum(1) / kept.sum(1)
+    assert (found.kind, found.samples, found.positions, found.classes) == ("tokens", 200, int(kept.sum()), 9)
+    assert found.disagreements is None
+    assert found.mean_disagreement.value == pytest.approx(float(shares.mean()), rel=1e-12)
+    # Sums in another order move the shares by 1e-16 each.
+    assert found.accuracy.value == pytest.approx(float(betting_upper(shares.numpy(), 0.9)), rel=1e-9)
+    assert found.probability.value == pytest.approx(float(betting_upper(distances.numpy(), 0.9)), rel=1e-9)
+    assert found.accuracy.constants["n"] == 200  # sequences, not positions
+    assert found.mean_kl.unit == "nats per token"
+    text = explain(dense, compressed, inputs=ids, padding=0, confidence=0.9).summary()
+    assert text.startswith(
+        f"Accuracy per token drops by at most {at_most_points(found.accuracy.value)} points (with 90 % confidence; "
+        f"from 200 unlabelled sequences, at {100 * float(shares.mean()):.1f}% of whose positions the networks predict "
+    )
+    assert "The mean probability of the right token changes by at most" in text
+
+
+def test_the_bound_over_sequences_holds_as_often_as_it_says():
+    # A population of 300 sequences of one repeated token: positions agree or differ together, so that a bound which
+    # took positions for independent would be too small. 2,000 samples of 30; 95 % and 4 standard errors of it.
+    dense, compressed = language_pair()
+    ids = torch.arange(9).repeat(34)[:300, None].expand(300, 6)
+    with torch.no_grad():
+        differ = dense(ids)["logits"].argmax(2) != compressed(ids)["logits"].argmax(2)
+    shares = differ.double().mean(1).numpy()
+    truth, rng = shares.mean(), np.random.default_rng(0)
+    assert 0.05 < truth < 0.95
+    bounds = betting_upper(shares[rng.integers(300, size=(2000, 30))], CONFIDENCE)
+    assert (bounds >= truth).mean() >= CONFIDENCE - 4 * math.sqrt(CONFIDENCE * (1 - CONFIDENCE) / 2000)
+    one = accuracy_from_shares(shares, confidence=CONFIDENCE)
+    assert one.value == float(betting_upper(shares, CONFIDENCE))
+    with pytest.raises(TheoryError, match="the share of positions that differ"):
+        accuracy_from_shares([0.5, 1.5], confidence=0.9)
+
+
+def test_targets_of_positions_are_measured_beside_the_bound():
+    dense, compressed = language_pair()
+    ids = sequences(80)
+    inputs, targets = ids[:, :-1], ids[:, 1:].clone()
+    targets[targets == 0] = -100
+    found = explain(dense, compressed, data={"text": (inputs, targets)}, padding=0)
+    measured = found.performance["text"]["accuracy"]
+    assert abs(measured.difference) <= found.predictive["text"].accuracy.value
+    assert "80 sequences of text, their targets unused" in found.summary()
+    assert found.performance["text"]["loss"].unit == "nats"
+
+
+def test_a_regression_with_a_scale_bounds_any_measure_and_no_accuracy():
+    torch.manual_seed(0)
+    dense = nn.Linear(4, 2)
+    compressed = copy.deepcopy(dense)
+    compressed.weight.data[0, 0] += 0.2
+    x = torch.randn(100, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        y = dense(x) + 0.5
+        step = (dense(x) - compressed(x)).double().norm(dim=1) / 0.5
+    found = explain(dense, compressed, data=(x, y), scale=0.5)
+    predictive = found.predictive["data"]
+    distances = [math.erf(float(value) / math.sqrt(8)) for value in step]
+    assert (predictive.kind, predictive.scale, predictive.accuracy) == ("regression", 0.5, None)
+    assert predictive.disagreements is None
+    assert predictive.probability.value == pytest.approx(float(betting_upper(distances, 0.95)), rel=1e-6)
+    assert list(found.performance["data"]) == ["squared_error"]
+    text = found.summary()
+    assert "The mean probability of being within any tolerance of the truth changes by at most" in text
+    assert "from 100 inputs of data, their labels unused, standard deviation 0.5; mean total variation" in text
+    assert "Accuracy" not in text
+    assert json.loads(found.to_json())["predictive"]["data"]["accuracy"] is None

@@ -15,9 +15,20 @@ from shrinkscope.analysis.predictive import PredictionWatch, Predictive, predict
 from shrinkscope.errors import OutputError, WeightsError
 from shrinkscope.files import json_text, write_text
 from shrinkscope.latent import DEFAULT, Latent
-from shrinkscope.performance import Metric, PerformanceDifference, difference_between, evaluate_all, predictions
+from shrinkscope.performance import (
+    Kind,
+    Metric,
+    PerformanceDifference,
+    Reading,
+    difference_between,
+    evaluate_all,
+    predictive_distances,
+)
 from shrinkscope.performance.bootstrap import check_resampling
 from shrinkscope.performance.data import Data, Inputs
+from shrinkscope.performance.divergence import INPUTS_A_BATCH
+from shrinkscope.performance.metrics import default_metrics
+from shrinkscope.performance.outputs import Outputs
 from shrinkscope.theory.confidence import check_confidence
 from shrinkscope.weights import LayersLike, WeightsLike, open_weights
 
@@ -78,6 +89,10 @@ def explain(
     data: Data | Mapping[str, Data] | None = None,
     network: nn.Module | None = None,
     metrics: Mapping[str, Metric] | None = None,
+    kind: Kind | None = None,
+    scale: float | None = None,
+    outputs: Outputs | None = None,
+    padding: int | None = None,
     latents: Iterable[Latent | str] = DEFAULT,
     layers: LayersLike = None,
     resamples: int = 2000,
@@ -90,14 +105,21 @@ def explain(
     Args:
         dense: The network before compression: a module, a state dict or a file.
         compressed: The network after compression.
-        inputs: Unlabelled inputs of a classifier: a tensor, batches of tensors, or data whose targets are not looked
-            at. They must be an independent sample of the population that is meant, and none on which a network was
-            trained, compressed or calibrated. Without them the inputs of ``data`` serve, in the same pass.
+        inputs: Unlabelled inputs: a tensor (token ids for a language model), batches of tensors, or data whose targets
+            are not looked at. They must be an independent sample of the population that is meant, and none on which a
+            network was trained, compressed or calibrated. Without them the inputs of ``data`` serve, in the same pass.
         data: (inputs, targets), an iterable of such batches, or a mapping from split to either, for example
             ``{"train": …, "test": …}``. Without inputs and data only the weights are compared.
         network: A module of the right architecture; needed with inputs or data when a side is not a module, because
             weights alone cannot be run. It is copied, not changed.
-        metrics: Name → function of outputs and targets; cross-entropy in nats and accuracy as a fraction by default.
+        metrics: Name → function of outputs and targets; cross-entropy in nats and accuracy as a fraction by default,
+            for a regression the squared error.
+        kind: What the networks predict: classes, tokens or regression. None tells from their outputs: three dimensions
+            are tokens, two are classes, or numbers if a scale is given.
+        scale: Standard deviation s of a regression's prediction N(f(x), s²I): ``residual_scale`` estimates it.
+        outputs: Finds the tensor of scores in what the networks return; None takes a tensor, or the one called
+            ``logits``.
+        padding: Token id that marks positions that do not count.
         latents: Latent distributions, by name or as objects.
         layers: Which layers the comparison covers; the performance is always that of the whole network.
         resamples: Resamples of the paired bootstrap.
@@ -112,14 +134,15 @@ def explain(
 
     Raises:
         WeightsError: If weights cannot be read, or a network is needed and missing or of another architecture.
-        DataError: If inputs or data are not usable. Data of another kind than classes are no error: the bounds then
-            say why they do not exist.
+        DataError: If inputs or data are not usable. Data whose outputs are no predictions are no error: the bounds
+            then say why they do not exist.
         TheoryError: If the confidence is impossible.
 
     Source: paper, Definition 2.8 (PD); the interval is a percentile bootstrap over samples, the networks paired. The
         bounds are derived in docs/theory.md.
     """
     check_confidence(confidence)
+    reading = Reading(kind=kind, scale=scale, padding=padding, outputs=outputs).checked()
     if data is not None:
         check_resampling(resamples, confidence)
     comparison = compare(dense, compressed, latents=latents, layers=layers)
@@ -128,13 +151,19 @@ def explain(
     networks = {"dense": runnable(dense, network), "compressed": runnable(compressed, network)}
     predictive: dict[str, Predictive] = {}
     if inputs is not None:
-        found = predictions(networks["dense"], networks["compressed"], inputs, progress=_telling(progress, INPUTS))
+        found = predictive_distances(
+            networks["dense"], networks["compressed"], inputs, reading, progress=_telling(progress, INPUTS)
+        )
         predictive[INPUTS] = predictive_of(found, confidence)
     performance = {}
+    metrics = default_metrics(reading.regression) if metrics is None else metrics
     for split, part in _splits(data).items():
-        watch = PredictionWatch("dense", "compressed")
+        watch = PredictionWatch("dense", "compressed", reading)
         observe = watch if inputs is None else None
-        both = evaluate_all(networks, part, metrics, observe=observe, progress=_telling(progress, split))
+        size = reading.inputs_a_batch(part[0] if isinstance(part, (tuple, list)) and part else part, INPUTS_A_BATCH)
+        both = evaluate_all(
+            networks, part, metrics, size, outputs=outputs, observe=observe, progress=_telling(progress, split)
+        )
         performance[split] = difference_between(
             both["dense"], both["compressed"], resamples=resamples, confidence=confidence, generator=generator
         )

@@ -104,20 +104,44 @@ def predictive_in_words(
     """
     sentences = []
     for name, found in predictive.items():
-        if found.accuracy is None or found.probability is None or found.mean_total_variation is None:
+        if found.probability is None or found.mean_total_variation is None:
             sentences.append(f"no bound from the predictions on {name}: {found.reason}")
             continue
-        source = "unlabelled inputs" if name not in performance else f"inputs of {name}, their labels unused"
         at = f"with {100 * found.confidence:.6g} % confidence"
-        sentences += [
-            f"Accuracy drops by at most {at_most_points(found.accuracy.value)} points ({at}; from {found.samples:,} "
-            f"{source}, {found.disagreements:,} of which the networks classify differently)"
-            f"{_measured(name, performance)}",
-            "The mean probability of the right label changes by at most "
-            f"{at_most_points(found.probability.value)} points ({at}; mean total variation "
-            f"{found.mean_total_variation.value:.3g})",
-        ]
+        seen = _seen(name, found, performance)
+        if found.accuracy is not None:
+            sentences.append(
+                f"{_ACCURACY[found.kind or 'classes']} drops by at most {at_most_points(found.accuracy.value)} points "
+                f"({at}; from {seen}){_measured(name, performance)}"
+            )
+            seen = ""
+        sentences.append(
+            f"{_PROBABILITY[found.kind or 'classes']} changes by at most {at_most_points(found.probability.value)} "
+            f"points ({at}; {f'from {seen}; ' if seen else ''}mean total variation "
+            f"{found.mean_total_variation.value:.3g})"
+        )
     return sentences
+
+
+_ACCURACY = {"classes": "Accuracy", "tokens": "Accuracy per token"}
+_PROBABILITY = {
+    "classes": "The mean probability of the right label",
+    "tokens": "The mean probability of the right token",
+    "regression": "The mean probability of being within any tolerance of the truth",
+}
+
+
+def _seen(name: str, found: "Predictive", performance: Mapping[str, Mapping[str, PerformanceDifference]]) -> str:
+    """What the bounds are from: how many inputs, of which kind, and how many of them differ."""
+    unlabelled = name not in performance
+    if found.kind == "tokens" and found.mean_disagreement is not None:
+        source = "unlabelled sequences" if unlabelled else f"sequences of {name}, their targets unused"
+        share = _percent(found.mean_disagreement.value)
+        return f"{found.samples:,} {source}, at {share} of whose positions the networks predict different tokens"
+    source = "unlabelled inputs" if unlabelled else f"inputs of {name}, their labels unused"
+    if found.disagreements is None:
+        return f"{found.samples:,} {source}, standard deviation {found.scale:.3g}"
+    return f"{found.samples:,} {source}, {found.disagreements:,} of which the networks classify differently"
 
 
 def at_most_points(fraction: float) -> str:

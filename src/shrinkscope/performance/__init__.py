@@ -6,6 +6,7 @@ from shrinkscope.performance.divergence import (
     PredictiveDivergence,
     divergence_of,
     mean_over_samples,
+    predictive_distances,
     predictive_divergence,
 )
 from shrinkscope.performance.evaluate import evaluate, evaluate_all
@@ -39,6 +40,7 @@ __all__ = [
     "metrics",
     "performance_difference",
     "predictions",
+    "predictive_distances",
     "predictive_divergence",
     "residual_scale",
     "synthetic_inputs",

@@ -15,7 +15,8 @@ from shrinkscope.performance.reading import Kind, Reading
 from shrinkscope.performance.tally import PredictiveDistances, PredictiveTally
 from shrinkscope.quantity import Quantity
 
-_INPUTS_A_BATCH = 512
+INPUTS_A_BATCH = 512
+"""Inputs of a forward pass, where they are no sequences of tokens."""
 
 
 class PredictiveDivergence(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,21 +99,55 @@ def predictive_divergence(
     Source: derived in docs/theory.md (the predictive bound); tests/performance/test_divergence.py.
     """
     reading = Reading(kind=kind, scale=scale, padding=padding, outputs=outputs)
+    found = predictive_distances(
+        dense, compressed, inputs, reading, mask=mask, batch_size=batch_size, progress=progress
+    )
+    return divergence_of(found)
+
+
+def predictive_distances(
+    dense: nn.Module,
+    compressed: nn.Module,
+    inputs: Inputs,
+    reading: Reading,
+    *,
+    mask: Tensor | None = None,
+    batch_size: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> PredictiveDistances:
+    """The distances that ``predictive_divergence`` averages, sample by sample, in one pass and evaluation mode.
+
+    Args:
+        dense: The network before compression.
+        compressed: The network after compression.
+        inputs: As for ``predictive_divergence``.
+        reading: How the outputs are read.
+        mask: As for ``predictive_divergence``.
+        batch_size: As for ``predictive_divergence``.
+        progress: As for ``predictive_divergence``.
+
+    Returns:
+        KL in nats, total variation and disagreement of every input, or sequence.
+
+    Raises:
+        DataError: As for ``predictive_divergence``.
+    """
     tally, done = PredictiveTally(reading), 0
-    _check_mask(mask, padding, inputs)
-    size = reading.inputs_a_batch(inputs, _INPUTS_A_BATCH) if batch_size is None else batch_size
+    _check_mask(mask, reading.padding, inputs)
+    size = reading.inputs_a_batch(inputs, INPUTS_A_BATCH) if batch_size is None else batch_size
     with ExitStack() as stack, torch.no_grad():
         for model in (dense, compressed):
             stack.enter_context(evaluation_mode(model))
         for batch, counts in _masked(input_batches(inputs, size), mask, reading):
             pair = [
-                forward(name, model, batch, outputs) for name, model in (("dense", dense), ("compressed", compressed))
+                forward(name, model, batch, reading.outputs)
+                for name, model in (("dense", dense), ("compressed", compressed))
             ]
             tally.add(pair[0], pair[1], counts)
             done += len(batch)
             if progress is not None:
                 progress(done)
-    return divergence_of(tally.distances())
+    return tally.distances()
 
 
 def divergence_of(found: PredictiveDistances) -> PredictiveDivergence:

@@ -121,7 +121,11 @@ def predictive_sheet(explanation: Explanation) -> Sheet | None:
         columns=(
             Column(title="inputs", numeric=False),
             Column(title="number", priority=1),
-            Column(title="differ", status="exact", meaning="Inputs to which the two networks give different classes."),
+            Column(
+                title="differ",
+                status="exact",
+                meaning="Inputs to which the two networks give different classes; of tokens, positions.",
+            ),
             Column(
                 title="accuracy",
                 stage="changes by at most",
@@ -262,13 +266,20 @@ def _predictive_row(name: str, found: Predictive, explanation: Explanation) -> t
     return (
         words(name),
         whole(found.samples),
-        whole(found.disagreements),
+        _differing(found),
         _bounded(found.accuracy),
         value(None if measured is None or measured.difference is None else 100 * measured.difference),
         _bounded(found.probability),
         _divergence(found.mean_total_variation),
         _divergence(found.mean_kl),
     )
+
+
+def _differing(found: Predictive) -> Cell:
+    share = found.mean_disagreement
+    if found.disagreements is None and share is not None:
+        return value(share.value, "percent")
+    return whole(found.disagreements)
 
 
 def _bounded(bound: Bound | None) -> Cell:

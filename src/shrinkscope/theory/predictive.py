@@ -173,6 +173,31 @@ def accuracy_from_sample(disagreements: int, samples: int, *, confidence: float)
     return _bound(ACCURACY, value, "fraction", constants, (SAMPLED, FRESH))
 
 
+def accuracy_from_shares(shares: ArrayLike, *, confidence: float) -> Bound:
+    """``accuracy`` for sequences: the accuracies per position differ by at most E[share of positions that differ].
+
+    Positions of a sequence are not independent of each other: the sequences are the sample, and the mean of their
+    shares is bounded by betting, which needs nothing but that they lie in [0, 1].
+
+    Args:
+        shares: Of each sequence, the share of its positions where the argmax differs.
+        confidence: Probability, over the drawing of the sequences, that the bound holds.
+
+    Returns:
+        An upper bound, as a fraction, on the difference over the population of the mean over sequences of the share of
+        positions that are right.
+
+    Raises:
+        TheoryError: If a share is not in [0, 1], there is none, or the confidence is impossible.
+
+    Source: ``accuracy`` at each position, and ``confidence.betting_upper``; tests/analysis/test_predictive.py measures
+        its coverage.
+    """
+    differing = _fractions(shares, "the share of positions that differ")
+    constants = {"mean share": float(differing.mean()), "n": float(differing.size), "confidence": confidence}
+    return _bound(ACCURACY, float(betting_upper(differing, confidence)), "fraction", constants, (SAMPLED, FRESH))
+
+
 def measure_from_sample(total_variation: ArrayLike, *, confidence: float, span: float = 1.0) -> Bound:
     """``measure`` with E TV bounded from a sample by betting.
 
