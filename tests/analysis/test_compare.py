@@ -38,6 +38,9 @@ def by_numpy(dense: np.ndarray, compressed: np.ndarray) -> dict[str, float]:
         "relative_ap2": squares / norm,
         "cosine": math.fsum(x * y) / math.sqrt(norm * math.fsum(y**2)),
         "max_abs_delta": float(np.max(np.abs(x - y))),
+        "square_dense": norm,
+        "square_compressed": math.fsum(y**2),
+        "product": math.fsum(x * y),
         "ap3_gaussian": squares / (2 * norm / x.size),
     }
 

@@ -90,6 +90,9 @@ def _measured(summary: PairSummary, latents: Sequence[Latent]) -> LayerRecord:
         relative_ap2=relative(moments),
         cosine=min(1.0, max(-1.0, moments.product / norms)) if norms else None,
         max_abs_delta=moments.largest_delta,
+        square_dense=moments.square_dense,
+        square_compressed=moments.square_compressed,
+        product=moments.product,
         divergences=divergences,
         reason="; ".join(reasons) or None,
     )

@@ -22,6 +22,8 @@ class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
         relative_ap2: ‖Δ‖²/‖ω‖²; None when all dense weights are zero.
         cosine: Cosine of the angle between ω and ω̃; None when either is all zero.
         max_abs_delta: max |Δ| in weight units.
+        square_dense, square_compressed, product: Σω² = ‖ω‖², Σω̃² and Σωω̃ in squared weight units; float64 sums, from
+            which rows are merged exactly.
         divergences: Column → divergence, for the latents that are defined for this layer.
         measurable: False when the layer was not compared; then the numbers above are None.
         reason: Why it was not compared, or which measures are undefined; None when there is nothing to say.
@@ -41,6 +43,9 @@ class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
     relative_ap2: float | None = None
     cosine: float | None = None
     max_abs_delta: float | None = None
+    square_dense: float | None = None
+    square_compressed: float | None = None
+    product: float | None = None
     divergences: dict[str, Quantity] = {}
     measurable: bool = True
     reason: str | None = None
