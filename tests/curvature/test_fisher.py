@@ -12,7 +12,7 @@ from torch import nn
 from references.fisher import class_gradients, dense_fisher
 from shrinkscope.analysis import compare
 from shrinkscope.curvature import fisher_diagonal
-from shrinkscope.errors import CurvatureError
+from shrinkscope.errors import CurvatureError, DataError
 from shrinkscope.latent import InformedGaussian
 
 # Sums of a few thousand float64 products in two orders; entries of order 1e-3 and more, relative to the largest.
@@ -84,6 +84,77 @@ def test_drawn_labels_average_to_the_expectation(network, inputs):
     assert bool(((found - mean).abs() < 4.5 * variance.sqrt()).all())
     # The test has something to find: without the draws' weights the value would be far off.
     assert bool((mean > 10 * variance.sqrt()).any())
+
+
+class Translating(nn.Module):
+    """Positions first: an encoder of torch's own, attention to fewer keys of other widths, and upsampling."""
+
+    def __init__(self):
+        super().__init__()
+        self.up = nn.ConvTranspose1d(3, 4, 3, stride=2, padding=1, output_padding=1)
+        self.encoder = nn.TransformerEncoderLayer(4, 2, dim_feedforward=5, activation="gelu")
+        self.cross = nn.MultiheadAttention(4, 2, kdim=3, vdim=2, add_bias_kv=True, add_zero_attn=True)
+        self.memory = nn.MultiheadAttention(4, 2, bias=False)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, inputs):  # (inputs, 3, 2)
+        tokens = self.up(inputs).permute(2, 0, 1)  # (4, inputs, 4): as many positions as there are inputs
+        hidden = self.encoder(tokens, src_key_padding_mask=inputs[:, 0, 0, None] > torch.tensor([9.0, 9, 9, 0.5]))
+        keys = inputs.permute(2, 0, 1)
+        hidden = hidden + self.cross(hidden, keys, keys[:, :, :2] ** 2, need_weights=False)[0]
+        hidden = hidden + self.memory(hidden, hidden[:3], tokens[:3])[0]
+        return self.head(hidden.mean(dim=0))
+
+
+TRANSLATING = [
+    "up.weight",
+    "encoder.self_attn.in_proj_weight",
+    "encoder.self_attn.out_proj.weight",
+    "encoder.linear1.weight",
+    "encoder.linear2.weight",
+    "cross.q_proj_weight",
+    "cross.k_proj_weight",
+    "cross.v_proj_weight",
+    "cross.out_proj.weight",
+    "memory.in_proj_weight",
+    "memory.out_proj.weight",
+    "head.weight",
+]
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch, of vmap over attention in the reference
+def test_attention_and_transposed_convolutions_have_the_diagonal_of_the_dense_fisher():
+    torch.manual_seed(3)
+    model = Translating().to(torch.float64).eval()
+    inputs = torch.randn(5, 3, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    # A batch of as many inputs as there are positions, and one of a single input.
+    found = fisher_diagonal(model, inputs, draws=None, batch_size=4)
+    assert [name for name in found.sums if name not in found.absent] == TRANSLATING
+    for name in TRANSLATING:
+        truth = dense_fisher(model, name, inputs).diagonal()
+        close = {"rtol": ROUNDING, "atol": ROUNDING * float(truth.max())}
+        torch.testing.assert_close(found.value(name).reshape(-1), truth, **close)
+        assert float(truth.max()) > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.ConvTranspose1d(4, 2, 3, groups=2, stride=2, padding=1, output_padding=1), (4, 3)),
+        (nn.ConvTranspose2d(2, 4, (2, 3), groups=2, dilation=(2, 1), stride=(1, 2), padding=(1, 2)), (2, 3, 3)),
+        (nn.ConvTranspose3d(2, 1, 2, stride=2, padding=1), (2, 2, 3, 2)),
+    ],
+)
+def test_transposed_convolutions_in_all_dimensions(layer, shape):
+    torch.manual_seed(5)
+    layer = copy.deepcopy(layer)
+    example = torch.randn(3, *shape, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    outputs = layer.to(torch.float64)(example)[0].numel()
+    model = nn.Sequential(layer, nn.Tanh(), nn.Flatten(), nn.Linear(outputs, 3, dtype=torch.float64))
+    found = fisher_diagonal(model, example, draws=None, layers="0").value("0.weight")
+    assert found.shape == layer.weight.shape
+    truth = dense_fisher(model, "0.weight", example).diagonal()
+    torch.testing.assert_close(found.reshape(-1), truth, rtol=ROUNDING, atol=ROUNDING * float(truth.max()))
 
 
 @settings(max_examples=10)
@@ -162,7 +233,7 @@ def test_what_torch_cannot_differentiate_is_an_error_of_ours(inputs):
 def test_what_is_refused(network, inputs):
     with pytest.raises(CurvatureError, match="draws = 0; expected at least 1"):
         fisher_diagonal(network, inputs, draws=0)
-    with pytest.raises(CurvatureError, match=r"expected logits of shape \(inputs, classes\)"):
+    with pytest.raises(DataError, match=r"returned shape \(2, 1\), which may mean anything; say kind='regression'"):
         fisher_diagonal(nn.Sequential(nn.Linear(3, 1)), torch.ones(2, 3))
     with pytest.raises(CurvatureError, match="NaN or infinite logits"):
         fisher_diagonal(nn.Sequential(nn.Linear(3, 2)), torch.full((2, 3), math.inf))

@@ -52,6 +52,12 @@ CONVOLUTIONS = {
     "strided": (nn.Conv2d(3, 2, 5, stride=3, padding=4), (5, 3, 10, 11)),
     "one": (nn.Conv1d(4, 6, 3, groups=2, stride=2, padding=1), (5, 4, 11)),
     "three": (nn.Conv3d(2, 3, (2, 3, 2), dilation=(1, 2, 1), padding=1), (5, 2, 4, 6, 5)),
+    "up": (nn.ConvTranspose2d(4, 6, 3), (5, 4, 4, 3)),
+    "up, grouped": (nn.ConvTranspose2d(4, 6, (3, 2), groups=2, stride=2, padding=1, output_padding=1), (5, 4, 3, 4)),
+    "up, dilated": (nn.ConvTranspose2d(3, 2, 3, dilation=(2, 1), stride=(1, 3), padding=(0, 1)), (5, 3, 4, 3)),
+    "up, cropped": (nn.ConvTranspose2d(3, 2, 2, stride=2, padding=1), (5, 3, 4, 5)),
+    "up, one": (nn.ConvTranspose1d(4, 2, 5, stride=3, padding=2, output_padding=2), (5, 4, 6)),
+    "up, three": (nn.ConvTranspose3d(2, 4, (2, 3, 1), groups=2, stride=(1, 2, 1)), (5, 2, 3, 2, 3)),
 }
 
 
@@ -84,6 +90,49 @@ def test_patches_are_those_of_torch_s_unfold():
     torch.testing.assert_close(diagonal.reshape(-1), truth.diagonal(), rtol=ROUNDING, atol=ROUNDING)
 
 
+def test_a_transposed_convolution_with_a_size_of_its_own():
+    class Upsampled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up = nn.ConvTranspose2d(2, 3, 3, stride=2)
+
+        def forward(self, inputs):
+            return self.up(inputs, output_size=[8, 7])
+
+    torch.manual_seed(4)
+    model = Upsampled().to(torch.float64)
+    inputs = torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    other = perturbed(model)
+    assert ap3(model, other, inputs) == {"up.weight": pytest.approx(measured(model, other, inputs), rel=ROUNDING)}
+
+
+@pytest.mark.parametrize("structure", ["full", "block", "diagonal"])
+def test_blocks_of_a_transposed_convolution_are_those_of_the_whole(structure):
+    torch.manual_seed(6)
+    model = nn.Sequential(nn.ConvTranspose2d(4, 6, 2, groups=2)).to(torch.float64)
+    inputs = torch.randn(3, 4, 3, 3, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    found = input_moments(model, inputs, structure=structure).precisions()["0.weight"]
+    dense = dense_output_form(model[0], inputs)
+    where = torch.zeros(4, 3, 4, dtype=torch.int64)  # input, output of its group, kernel
+    if structure == "block":
+        where += torch.arange(4)[:, None, None]
+    if structure == "diagonal":
+        where = torch.arange(48).reshape(4, 3, 4)
+    kept = dense * (where.reshape(-1, 1) == where.reshape(1, -1))
+    x = torch.randn(48, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    assert found.quadratic(x) == pytest.approx(float(x @ kept @ x), rel=ROUNDING)
+    assert found.trace() == pytest.approx(float(dense.trace()), rel=ROUNDING)
+    assert found.dim == 48
+
+
+def dense_output_form(layer, inputs):
+    """E[JᵀJ] with J the Jacobian of the layer's output in its stored weight, by automatic differentiation."""
+    weight = layer.weight.detach()
+    jacobian = torch.func.jacrev(lambda w: torch.func.functional_call(layer, {"weight": w}, (inputs,)))(weight)
+    flat = jacobian.reshape(-1, weight.numel()).detach()
+    return flat.T @ flat / len(inputs)
+
+
 def test_a_linear_layer_sums_over_tokens():
     model = nn.Sequential(nn.Linear(5, 3)).to(torch.float64)
     inputs = torch.randn(6, 4, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -103,7 +152,7 @@ class Attentive(nn.Module):
         self.first = nn.Linear(4, 4)
         self.second = nn.Linear(4, 4, bias=False)
         self.second.weight = self.first.weight
-        self.up = nn.ConvTranspose1d(4, 4, 3)
+        self.scale = nn.PReLU()
 
     def forward(self, inputs):
         hidden = self.one(inputs, inputs[:, :2], value=inputs[:, :2], need_weights=False)[0].transpose(0, 1)
@@ -239,7 +288,7 @@ def test_what_has_no_moment_says_why(residual, attentive, images, tokens):
             assert rows["idle.weight"].reason == "ap3_input: its module was not called on these inputs"
             assert "no input is known for the weight of a BatchNorm2d" in rows["norm.weight"].reason
         else:
-            assert "no input is known for the weight of a ConvTranspose1d" in rows["up.weight"].reason
+            assert "no input is known for the weight of a PReLU" in rows["scale.weight"].reason
 
 
 def test_a_layer_that_changes_its_weight_on_the_way_is_not_measured():

@@ -11,7 +11,7 @@ def test_float32_vectors_are_summed_in_float64():
     # 1 + 2⁻³⁰ needs float64; 2²⁰ products of float32 numbers would lose it.
     vectors = torch.full((1, 1 << 12, 2), 1 + 2**-12, dtype=torch.float32)
     moment = SecondMoment.empty(1, 2, 2).update(vectors).update(vectors)
-    assert moment.vectors == 1 << 13
+    assert moment.vectors == (1 << 13,)
     assert bool((moment.sums == (1 << 13) * (1 + 2**-12) ** 2).all())
 
 
@@ -35,3 +35,12 @@ def test_moments_of_other_shapes_do_not_merge():
 def test_widths_divide_the_columns(structure, columns, natural, width):
     assert block_width(structure, columns, natural) == width
     assert columns % width == 0
+
+
+def test_vectors_of_one_group_are_counted_in_that_group():
+    vectors = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    moment = SecondMoment.empty(3, 2, 2).update(vectors, group=1).merge(SecondMoment.empty(3, 2, 2).update(vectors, 1))
+    assert moment.vectors == (0, 4, 0)
+    truth = vectors[0].T.to(torch.float64) @ vectors[0].to(torch.float64)
+    assert bool((moment.mean()[1, 0] == truth / 2).all())
+    assert bool((moment.mean()[[0, 2]] == 0).all())

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shrinkscope.errors import LatentError
-from shrinkscope.latent import DiagonalPrecision, KroneckerPrecision, Precisions
+from shrinkscope.latent import DiagonalPrecision, KroneckerPrecision, PermutedPrecision, Precisions
 
 
 def semidefinite(*shape: int, rank: int, seed: int) -> torch.Tensor:
@@ -67,3 +67,17 @@ def test_precisions_are_a_mapping_with_reasons():
         known.of("b", 3)
     with pytest.raises(LatentError, match="^no Σ⁻¹ was gathered for c$"):
         known.of("c", 3)
+
+
+def test_a_permuted_precision_takes_the_weights_in_their_own_order():
+    # Stored as (2, 3), written for (3, 2).
+    right = semidefinite(1, 3, rank=2, seed=1).unsqueeze(0)
+    inner = KroneckerPrecision(right, 2)
+    found = PermutedPrecision(inner, shape=(3, 2), order=(1, 0))
+    x = torch.arange(6, dtype=torch.float64)
+    assert found.quadratic(x) == inner.quadratic(x.reshape(3, 2).T.reshape(-1))
+    assert (found.dim, found.trace(), found.rank()) == (6, inner.trace(), inner.rank())
+    with pytest.raises(LatentError, match=r"weights of shape \(3, 3\) do not fit a precision of 6 weights"):
+        PermutedPrecision(inner, shape=(3, 3), order=(1, 0))
+    with pytest.raises(LatentError, match=r"order = \(0, 2\) is no order of the 2 dimensions"):
+        PermutedPrecision(inner, shape=(3, 2), order=(0, 2))

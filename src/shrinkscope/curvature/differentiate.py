@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
+from shrinkscope.curvature.attention import unfused
 from shrinkscope.errors import CurvatureError
 
 
@@ -48,19 +49,15 @@ def second_derivatives(description: str) -> Iterator[None]:
     Raises:
         CurvatureError: If torch fails.
     """
-    # Without gradients torch takes attention in one fused step, which has no derivative in forward mode.
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with unfused():
+            yield
     except (RuntimeError, NotImplementedError) as error:
         what = (str(error).splitlines() or [type(error).__name__])[0]
         advice = "use layers and a loss that torch can differentiate twice, in forward mode over reverse mode"
         if isinstance(error, torch.OutOfMemoryError):
             advice = "take smaller batches, or one layer instead of the network"
         raise CurvatureError(f"{description} cannot be computed: {what}; {advice}") from error
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 @functools.cache

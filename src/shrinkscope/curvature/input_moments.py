@@ -6,7 +6,10 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from shrinkscope.curvature.attention import open_attention, unfused
+from shrinkscope.curvature.label_gradients import INPUTS_A_BATCH
 from shrinkscope.curvature.layer_rows import CHUNK_ENTRIES
+from shrinkscope.curvature.layout import in_stored_order
 from shrinkscope.curvature.memory import check_memory
 from shrinkscope.curvature.second_moment import SecondMoment, Structure, block_width
 from shrinkscope.curvature.snapshot import plain_copy
@@ -15,6 +18,8 @@ from shrinkscope.errors import CurvatureError
 from shrinkscope.latent import KroneckerPrecision, Precisions
 from shrinkscope.performance.data import Inputs, input_batches
 from shrinkscope.performance.forward import forward
+from shrinkscope.performance.outputs import Outputs
+from shrinkscope.performance.reading import Reading
 from shrinkscope.weights import LayersLike
 
 
@@ -25,11 +30,13 @@ class LayerMoment(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         moment: Sums over inputs and positions.
         names: All names of the weight.
         outputs: Rows of weights in each group.
+        kernel: Kernel positions of a transposed convolution; None for every other layer.
     """
 
     moment: SecondMoment
     names: tuple[str, ...]
     outputs: int
+    kernel: int | None = None
 
 
 class InputMoments(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -94,10 +101,12 @@ class InputMoments(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         layers, absent = {}, dict(self.absent)
         for layer in self.layers.values():
             moment = layer.moment.diagonal() if diagonal else layer.moment
-            if moment.vectors == 0:
+            if not any(moment.vectors):
                 absent |= dict.fromkeys(layer.names, UNSEEN)
-            else:
-                layers |= dict.fromkeys(layer.names, KroneckerPrecision(moment.sums / self.samples, layer.outputs))
+                continue
+            precision = KroneckerPrecision(moment.sums / self.samples, layer.outputs)
+            found = in_stored_order(precision, len(moment.sums), layer.outputs, layer.kernel)
+            layers |= dict.fromkeys(layer.names, found)
         name = "input" if structure == "full" else f"input_{structure}"
         return Precisions(name, layers, absent, f"{structure} second moments of {self.samples:,} inputs")
 
@@ -108,15 +117,16 @@ def input_moments(
     *,
     structure: Structure = "full",
     layers: LayersLike = None,
-    batch_size: int = 64,
+    outputs: Outputs | None = None,
+    batch_size: int | None = None,
     memory_limit: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> InputMoments:
     """Second moments of the input of every layer, in evaluation mode, in one pass over unlabelled inputs.
 
-    Linear layers, convolutions (groups, dilation, stride, any padding), and the projections of
-    ``nn.MultiheadAttention``. A weight that is used several times sums over its uses. Other parameters are absent with
-    a reason.
+    Linear layers, convolutions and transposed convolutions (groups, dilation, stride, any padding), and the projections
+    of ``nn.MultiheadAttention``. A weight that is used several times sums over its uses. Other parameters are absent,
+    with a reason.
 
     Args:
         model: The network; unchanged. Masks and parametrisations are folded in.
@@ -125,7 +135,9 @@ def input_moments(
         structure: ``full``: 8·columns² bytes a layer; ``block``: per input channel of a convolution, and for linear
             layers the largest divisor of the columns up to 64; ``diagonal``: per column.
         layers: Names, globs or a LayerSelection; all when None.
-        batch_size: Inputs a forward pass when ``inputs`` is one tensor.
+        outputs: Finds a tensor in what the network returns, where that is neither one nor has one called ``logits``.
+        batch_size: Inputs a forward pass when ``inputs`` is one tensor; None takes 64, or as many sequences as make
+            2,048 tokens.
         memory_limit: Bytes that the moments may take; what is available when None.
         progress: Called after each batch with the number of inputs done.
 
@@ -139,7 +151,7 @@ def input_moments(
 
     Source: math.md, section 1; tested against running each layer with both weights.
     """
-    plain = plain_copy(model)
+    plain = open_attention(plain_copy(model))
     watched, absent = watched_layers(plain, layers)
     device = next(plain.parameters()).device
     widths = {name: block_width(structure, layer.columns, layer.block) for name, layer in watched.items()}
@@ -148,18 +160,18 @@ def input_moments(
         name: SecondMoment.empty(layer.groups, layer.columns, widths[name], device) for name, layer in watched.items()
     }
 
-    def receive(name: str, rows: Tensor) -> None:
-        moments[name] = moments[name].update(rows)
+    def receive(name: str, rows: Tensor, group: int | None) -> None:
+        moments[name] = moments[name].update(rows, group)
 
-    samples = 0
-    with watching(watched, receive), torch.no_grad():
-        for batch in input_batches(inputs, batch_size):
-            forward("the network", plain, batch)
+    samples, size = 0, Reading().inputs_a_batch(inputs, INPUTS_A_BATCH) if batch_size is None else batch_size
+    with watching(watched, receive), unfused(), torch.no_grad():
+        for batch in input_batches(inputs, size):
+            forward("the network", plain, batch, outputs)
             samples += len(batch)
             if progress is not None:
                 progress(samples)
     gathered = {
-        name: LayerMoment(moment=moments[name], names=layer.names, outputs=layer.outputs)
+        name: LayerMoment(moment=moments[name], names=layer.names, outputs=layer.outputs, kernel=layer.kernel)
         for name, layer in watched.items()
     }
     return InputMoments(layers=gathered, absent=absent, samples=samples, structure=structure)

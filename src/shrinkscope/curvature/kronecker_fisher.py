@@ -6,16 +6,21 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from shrinkscope.curvature.label_gradients import FUSED, Use, label_gradients
+from shrinkscope.curvature.attention import open_attention
+from shrinkscope.curvature.fisher import check_same_labels, labels_in_words
+from shrinkscope.curvature.label_gradients import Labels, label_gradients
 from shrinkscope.curvature.layer_rows import CHUNK_ENTRIES
+from shrinkscope.curvature.layout import in_stored_order
 from shrinkscope.curvature.memory import check_memory
+from shrinkscope.curvature.recorder import Use
 from shrinkscope.curvature.second_moment import SecondMoment
 from shrinkscope.curvature.snapshot import plain_copy
-from shrinkscope.curvature.watched import UNSEEN, WatchedLayer, seen_outputs, watched_layers
+from shrinkscope.curvature.watched import UNSEEN, WatchedLayer, watched_layers
 from shrinkscope.errors import CurvatureError
 from shrinkscope.latent import KroneckerPrecision, Precisions
-from shrinkscope.performance.bootstrap import default_generator
 from shrinkscope.performance.data import Inputs
+from shrinkscope.performance.outputs import Outputs
+from shrinkscope.performance.reading import Kind, Reading
 from shrinkscope.weights import LayersLike
 
 
@@ -26,17 +31,18 @@ class KroneckerFactors(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         inputs: Of xxᵀ over inputs and positions.
         gradients: Of ggᵀ over inputs, positions and labels, weighted by the labels' probabilities.
         names: All names of the weight.
+        kernel: Kernel positions of a transposed convolution; None for every other layer.
     """
 
     inputs: SecondMoment
     gradients: SecondMoment
     names: tuple[str, ...]
+    kernel: int | None = None
 
     def merge(self, other: "KroneckerFactors") -> "KroneckerFactors":
         """Those over the inputs of both."""
-        return KroneckerFactors(
-            inputs=self.inputs.merge(other.inputs), gradients=self.gradients.merge(other.gradients), names=self.names
-        )
+        inputs, gradients = self.inputs.merge(other.inputs), self.gradients.merge(other.gradients)
+        return msgspec.structs.replace(self, inputs=inputs, gradients=gradients)
 
 
 class KroneckerFisher(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -46,13 +52,17 @@ class KroneckerFisher(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         layers: Name of a weight → sums.
         absent: Name of a parameter → why it has none.
         samples: Number of the network's inputs.
-        draws: Labels drawn for each input; None for the expectation over all classes.
+        draws: Labels drawn for each input (each position of a sequence); None for the expectation over all labels.
+        kind: What the outputs predict.
+        scale: Standard deviation of a regression's prediction; None for classes and tokens.
     """
 
     layers: dict[str, KroneckerFactors]
     absent: dict[str, str]
     samples: int
     draws: int | None
+    kind: Kind = "classes"
+    scale: float | None = None
 
     def merge(self, other: "KroneckerFisher") -> "KroneckerFisher":
         """Those over the inputs of both.
@@ -63,16 +73,17 @@ class KroneckerFisher(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         Raises:
             CurvatureError: If they do not belong together.
         """
-        if self.layers.keys() != other.layers.keys() or self.draws != other.draws:
+        if self.layers.keys() != other.layers.keys():
             raise CurvatureError(
-                f"{len(self.layers)} layers with draws = {self.draws} and {len(other.layers)} layers with draws = "
-                f"{other.draws} cannot be merged; gather both with the same layers and draws"
+                f"Kronecker factors of {len(self.layers)} layers and {len(other.layers)} layers cannot be merged; "
+                "gather both with the same network and layers"
             )
+        check_same_labels(self, other)
         layers = {name: factors.merge(other.layers[name]) for name, factors in self.layers.items()}
         return msgspec.structs.replace(self, layers=layers, samples=self.samples + other.samples)
 
     def value(self, layer: str) -> tuple[Tensor, Tensor]:
-        """A and G of a layer: F ≈ G ⊗ A, in nats per squared weight unit.
+        """A and G of a layer: F ≈ G ⊗ A, in nats (per token) per squared weight unit.
 
         Args:
             layer: Name of its weight.
@@ -82,46 +93,56 @@ class KroneckerFisher(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             of the sum over positions, shape (groups, outputs, outputs); both float64.
         """
         factors = self.layers[layer]
-        return factors.inputs.sums[:, 0] / factors.inputs.vectors, factors.gradients.sums[:, 0] / self.samples
+        return factors.inputs.mean()[:, 0], factors.gradients.sums[:, 0] / self.samples
 
     def precisions(self) -> Precisions:
         """Σ⁻¹ = G ⊗ A of each layer, for each group of its outputs, named ``kfac``."""
         layers, absent = {}, dict(self.absent)
         for name, factors in self.layers.items():
-            if factors.inputs.vectors == 0:
+            if not any(factors.inputs.vectors):
                 absent |= dict.fromkeys(factors.names, UNSEEN)
                 continue
             right, left = self.value(name)
-            layers |= dict.fromkeys(factors.names, KroneckerPrecision(right.unsqueeze(1), left.shape[1], left))
-        labels = "expected labels" if self.draws is None else f"labels drawn for each: {self.draws}"
-        return Precisions("kfac", layers, absent, f"K-FAC (expand) of {self.samples:,} inputs, {labels}")
+            precision = KroneckerPrecision(right.unsqueeze(1), left.shape[1], left)
+            found = in_stored_order(precision, len(left), left.shape[1], factors.kernel)
+            layers |= dict.fromkeys(factors.names, found)
+        return Precisions("kfac", layers, absent, f"K-FAC (expand) of {self.samples:,} {labels_in_words(self)}")
 
 
 def kronecker_fisher(
     model: nn.Module,
     inputs: Inputs,
     *,
+    kind: Kind | None = None,
+    scale: float | None = None,
+    padding: int | None = None,
+    outputs: Outputs | None = None,
     draws: int | None = 1,
     generator: torch.Generator | None = None,
     layers: LayersLike = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     memory_limit: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> KroneckerFisher:
-    """Kronecker factors of the Fisher information of a classifier's prediction, in evaluation mode, in one pass.
+    """Kronecker factors of the Fisher information of a network's prediction, in evaluation mode, in one pass.
 
     F ≈ G ⊗ A with A = E[xxᵀ] of the layer's inputs and G = E[ggᵀ] of the gradients of log p(y|x) in its outputs. Where
     a weight is shared over positions, they are taken for independent inputs (the *expand* convention): A is a mean over
     inputs and positions, G a mean over inputs of the sum over positions. Exact for a linear layer with one position
-    whose inputs and gradients are independent.
+    whose inputs and gradients are independent. The predictions are those of ``fisher_diagonal``. Padding is left out of
+    the predictions alone: a padded position still is an input of the layers, and counts in A.
 
     Args:
-        model: The network, which returns logits of shape (inputs, classes); unchanged.
+        model: As for ``fisher_diagonal``.
         inputs: As for ``input_moments``; no labels are looked at.
+        kind: As for ``fisher_diagonal``, and so the next three.
+        scale: Of a regression.
+        padding: Token id.
+        outputs: Finds the scores.
         draws: As for ``fisher_diagonal``.
-        generator: Source of the labels; seed 0 when None.
+        generator: Source of the labels; seed 0 when None. Workers take different ones.
         layers: Names, globs or a LayerSelection; all when None.
-        batch_size: Inputs a forward pass when ``inputs`` is one tensor.
+        batch_size: As for ``fisher_diagonal``.
         memory_limit: Bytes that the factors, and the activations of a batch, may take each; what is available when
             None.
         progress: Called after each batch with the number of inputs done.
@@ -131,14 +152,14 @@ def kronecker_fisher(
 
     Raises:
         CurvatureError: As for ``fisher_diagonal``.
-        DataError: If the inputs do not fit the network.
+        DataError: If the inputs or the options do not fit the network.
         SelectionError: If no parameter is selected.
 
     Source: Martens & Grosse (2015); Grosse & Martens (2016) for convolutions; *expand* as named by Eschenhagen et al.
         (2023). Tested against curvlinops.
     """
-    plain = plain_copy(model)
-    watched, absent = seen_outputs(*watched_layers(plain, layers), FUSED)
+    plain = open_attention(plain_copy(model))
+    watched, absent = watched_layers(plain, layers)
     device = next(plain.parameters()).device
     _check_fits(watched, memory_limit, device)
     inside, outside = (
@@ -149,26 +170,25 @@ def kronecker_fisher(
     def receive(uses: dict[str, list[Use]], samples: int, first: bool) -> None:
         for name, calls in uses.items():
             for use in calls:
-                for rows in use.rows(use.module, (use.inputs,), {}) if first else ():
-                    inside[name] = inside[name].update(rows)
-                outside[name] = outside[name].update(use.vectors())
+                for rows in use.rows() if first else ():
+                    inside[name] = inside[name].update(rows, use.tap.group)
+                outside[name] = outside[name].update(use.vectors(), use.tap.group)
 
-    samples = label_gradients(
-        plain,
-        watched,
-        inputs,
-        receive,
+    reading = Reading(kind=kind, scale=scale, padding=padding, outputs=outputs)
+    labels = Labels(
+        reading=reading,
         draws=draws,
-        generator=default_generator() if generator is None else generator,
+        generator=generator,
         batch_size=batch_size,
         memory_limit=memory_limit,
         progress=progress,
     )
+    samples, found = label_gradients(plain, watched, inputs, labels, receive)
     factors = {
-        name: KroneckerFactors(inputs=inside[name], gradients=outside[name], names=layer.names)
+        name: KroneckerFactors(inputs=inside[name], gradients=outside[name], names=layer.names, kernel=layer.kernel)
         for name, layer in watched.items()
     }
-    return KroneckerFisher(layers=factors, absent=absent, samples=samples, draws=draws)
+    return KroneckerFisher(layers=factors, absent=absent, samples=samples, draws=draws, kind=found, scale=scale)
 
 
 def _check_fits(watched: dict[str, WatchedLayer], memory_limit: int | None, device: torch.device) -> None:

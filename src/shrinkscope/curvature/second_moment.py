@@ -22,7 +22,7 @@ class SecondMoment(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """
 
     sums: Tensor
-    vectors: int = 0
+    vectors: tuple[int, ...]
 
     @classmethod
     def empty(cls, groups: int, columns: int, width: int, device: torch.device | str = "cpu") -> "SecondMoment":
@@ -35,22 +35,29 @@ class SecondMoment(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             device: Where the sums are.
         """
         shape = (groups, columns // width, width, width)
-        return cls(sums=torch.zeros(shape, dtype=torch.float64, device=device))
+        return cls(sums=torch.zeros(shape, dtype=torch.float64, device=device), vectors=(0,) * groups)
 
-    def update(self, vectors: Tensor) -> "SecondMoment":
+    def update(self, vectors: Tensor, group: int | None = None) -> "SecondMoment":
         """The sum with more vectors.
 
         Args:
             vectors: Shape (groups, vectors, columns), of any floating type; products and sums are taken in float64.
+            group: The only group that they belong to, when the first dimension is one; all groups when None.
         """
-        groups, blocks, width, _ = self.sums.shape
-        values = vectors.to(self.sums.device, torch.float64).reshape(groups, -1, blocks, width)
+        _, blocks, width, _ = self.sums.shape
+        values = vectors.to(self.sums.device, torch.float64).reshape(len(vectors), -1, blocks, width)
         if width == 1:
             added = values.square().sum(dim=1).unsqueeze(-1)
         else:
             values = values.transpose(1, 2)
             added = values.mT @ values
-        return SecondMoment(sums=self.sums + added, vectors=self.vectors + vectors.shape[1])
+        number = vectors.shape[1]
+        if group is None:
+            return SecondMoment(sums=self.sums + added, vectors=tuple(seen + number for seen in self.vectors))
+        sums, seen = self.sums.clone(), [*self.vectors]
+        sums[group] += added[0]
+        seen[group] += number
+        return SecondMoment(sums=sums, vectors=tuple(seen))
 
     def merge(self, other: "SecondMoment") -> "SecondMoment":
         """The sum over the vectors of both.
@@ -67,7 +74,13 @@ class SecondMoment(msgspec.Struct, frozen=True, kw_only=True, eq=False):
                 "gather both from one network with one structure"
             )
         sums = self.sums + other.sums.to(self.sums.device)
-        return SecondMoment(sums=sums, vectors=self.vectors + other.vectors)
+        vectors = tuple(one + more for one, more in zip(self.vectors, other.vectors, strict=True))
+        return SecondMoment(sums=sums, vectors=vectors)
+
+    def mean(self) -> Tensor:
+        """E[xxᵀ] over the vectors of each group, of the shape of ``sums``; zero where a group has seen none."""
+        seen = torch.tensor(self.vectors, dtype=torch.float64, device=self.sums.device).clamp(min=1)
+        return self.sums / seen[:, None, None, None]
 
     def diagonal(self) -> "SecondMoment":
         """The diagonal alone, as blocks of one column."""

@@ -7,27 +7,17 @@ from typing import Any, TypeGuard
 
 import msgspec
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from shrinkscope.curvature.layer_rows import (
-    Rows,
-    convolution_rows,
-    linear_rows,
-    output_rows,
-    packed_rows,
-    projection_rows,
-)
+from shrinkscope.curvature.attention import OpenAttention
+from shrinkscope.curvature.layer_rows import Rows, convolution_rows, linear_rows, transposed_rows
 from shrinkscope.curvature.snapshot import chosen_parameters
 from shrinkscope.weights import LayersLike, open_weights
 
 _CONVOLUTIONS = (nn.Conv1d.forward, nn.Conv2d.forward, nn.Conv3d.forward)
 _CONVOLVE = (nn.Conv1d._conv_forward, nn.Conv2d._conv_forward, nn.Conv3d._conv_forward)
-_ATTENTION: dict[str, tuple[int, Rows]] = {
-    "in_proj_weight": (3, packed_rows),
-    "q_proj_weight": (1, projection_rows(0)),
-    "k_proj_weight": (1, projection_rows(1)),
-    "v_proj_weight": (1, projection_rows(2)),
-}
+_TRANSPOSED = (nn.ConvTranspose1d.forward, nn.ConvTranspose2d.forward, nn.ConvTranspose3d.forward)
+_SEPARATE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 UNSEEN = "its module was not called on these inputs"
 """Why a layer has no statistic although its kind is known."""
@@ -40,15 +30,17 @@ class Tap(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         module: The module whose calls tell the input.
         rows: How they tell it.
         groups: Groups of rows of weights with an input each.
+        group: The only group that this module applies; all when None.
         block: Columns that belong together: the kernel positions of one channel; None where no columns do.
-        outputs_seen: Whether the module returns the products of this weight and nothing else.
+        kernel: Kernel positions of a transposed convolution; None for every other layer.
     """
 
     module: nn.Module
     rows: Rows
     groups: int = 1
+    group: int | None = None
     block: int | None = None
-    outputs_seen: bool = True
+    kernel: int | None = None
 
 
 class WatchedLayer(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -62,6 +54,7 @@ class WatchedLayer(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         outputs: Rows in each group.
         columns: Columns of a row.
         block: As for ``Tap``.
+        kernel: As for ``Tap``.
         shape: Shape of the weight.
     """
 
@@ -72,6 +65,7 @@ class WatchedLayer(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     outputs: int
     columns: int
     block: int | None
+    kernel: int | None
     shape: tuple[int, ...]
 
 
@@ -79,7 +73,7 @@ def watched_layers(plain: nn.Module, layers: LayersLike) -> tuple[dict[str, Watc
     """The selected weights that multiply an input, and why the others do not.
 
     Args:
-        plain: A plain copy of the network.
+        plain: A plain copy of the network, its attention taken apart (``open_attention``).
         layers: As for ``chosen_parameters``.
 
     Returns:
@@ -92,16 +86,13 @@ def watched_layers(plain: nn.Module, layers: LayersLike) -> tuple[dict[str, Watc
     for module in plain.modules():
         for attribute, parameter in module.named_parameters(recurse=False):
             owners[id(parameter)].append((module, attribute))
-    projections = {
-        id(module.out_proj): module for module in plain.modules() if isinstance(module, nn.MultiheadAttention)
-    }
     tied: dict[str, list[str]] = defaultdict(list)
     for name, first in open_weights(plain).tied.items():
         tied[first].append(name)
     found: dict[str, WatchedLayer] = {}
     absent: dict[str, str] = {}
     for name, parameter in chosen_parameters(plain, layers).items():
-        taps = [_tap(module, attribute, projections) for module, attribute in owners[id(parameter)]]
+        taps = [tap for module, attribute in owners[id(parameter)] for tap in _taps(module, attribute)]
         reason = next((tap for tap in taps if isinstance(tap, str)), None) or _disagreement(taps)
         if reason is not None:
             absent |= dict.fromkeys((name, *tied[name]), reason)
@@ -110,49 +101,28 @@ def watched_layers(plain: nn.Module, layers: LayersLike) -> tuple[dict[str, Watc
     return found, absent
 
 
-def seen_outputs(
-    watched: dict[str, WatchedLayer], absent: dict[str, str], reason: str
-) -> tuple[dict[str, WatchedLayer], dict[str, str]]:
-    """The layers whose modules return their products, and why the others are left out.
-
-    Args:
-        watched: As from ``watched_layers``.
-        absent: Likewise.
-        reason: What to say of layers whose products are not seen.
-    """
-    seen = {name: layer for name, layer in watched.items() if all(tap.outputs_seen for tap in layer.taps)}
-    hidden = [alias for name, layer in watched.items() if name not in seen for alias in layer.names]
-    return seen, absent | dict.fromkeys(hidden, reason)
-
-
 @contextmanager
-def watching(layers: dict[str, WatchedLayer], receive: Callable[[str, Tensor], None]) -> Iterator[None]:
+def watching(layers: dict[str, WatchedLayer], receive: Callable[[str, Tensor, int | None], None]) -> Iterator[None]:
     """Hand on the input of every layer while the network runs.
 
     Args:
         layers: The layers.
-        receive: Called with the name of a weight and a chunk of its vectors, shape (groups, vectors, columns).
+        receive: Called with the name of a weight, a chunk of its vectors, shape (groups, vectors, columns), and the
+            only group they belong to, or None.
 
     Yields:
         Nothing.
     """
-    inside = [False]
 
-    def hook(name: str, rows: Rows) -> Callable[..., None]:
+    def hook(name: str, tap: Tap) -> Callable[..., None]:
         def see(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-            if inside[0]:
-                return  # a module that is run again for what it does not return
-            inside[0] = True
-            try:
-                for chunk in rows(module, arguments, named):
-                    receive(name, chunk)
-            finally:
-                inside[0] = False
+            for chunk in tap.rows(module, arguments, named):
+                receive(name, chunk, tap.group)
 
         return see
 
     handles = [
-        tap.module.register_forward_pre_hook(hook(name, tap.rows), with_kwargs=True)
+        tap.module.register_forward_pre_hook(hook(name, tap), with_kwargs=True)
         for name, layer in layers.items()
         for tap in layer.taps
     ]
@@ -163,19 +133,21 @@ def watching(layers: dict[str, WatchedLayer], receive: Callable[[str, Tensor], N
             handle.remove()
 
 
-def _tap(module: nn.Module, attribute: str, projections: dict[int, nn.MultiheadAttention]) -> Tap | str:
+def _taps(module: nn.Module, attribute: str) -> "list[Tap | str]":
     """How a module uses one of its parameters, or why that is not known."""
     kind = type(module)
-    if isinstance(module, nn.MultiheadAttention) and attribute in _ATTENTION:
-        groups, rows = _ATTENTION[attribute]
-        return Tap(module=module, rows=rows, groups=groups, outputs_seen=False)
-    if attribute == "weight" and id(module) in projections:
-        return Tap(module=projections[id(module)], rows=output_rows, outputs_seen=False)
+    if isinstance(module, OpenAttention) and attribute in ("in_proj_weight", *_SEPARATE):
+        projections = (module.query_projection, module.key_projection, module.value_projection)
+        if attribute == "in_proj_weight":
+            return [Tap(module=one, rows=linear_rows, groups=3, group=one.position) for one in projections]
+        return [Tap(module=projections[_SEPARATE.index(attribute)], rows=linear_rows)]
     if attribute == "weight" and isinstance(module, nn.Linear) and kind.forward is nn.Linear.forward:
-        return Tap(module=module, rows=linear_rows)
-    if attribute == "weight" and _is_convolution(module):
-        return Tap(module=module, rows=convolution_rows, groups=module.groups, block=module.weight[0, 0].numel())
-    return f"no input is known for the {attribute} of a {kind.__name__}"
+        return [Tap(module=module, rows=linear_rows)]
+    if attribute == "weight" and (_is_convolution(module) or _is_transposed(module)):
+        kernel = module.weight[0, 0].numel()
+        rows, own = (transposed_rows, kernel) if _is_transposed(module) else (convolution_rows, None)
+        return [Tap(module=module, rows=rows, groups=module.groups, block=kernel, kernel=own)]
+    return [f"no input is known for the {attribute} of a {kind.__name__}"]
 
 
 def _is_convolution(module: nn.Module) -> TypeGuard[_ConvNd]:
@@ -185,20 +157,26 @@ def _is_convolution(module: nn.Module) -> TypeGuard[_ConvNd]:
     )
 
 
-def _disagreement(taps: list[Tap | str]) -> str | None:
-    shapes = {(tap.groups, tap.block) for tap in taps if isinstance(tap, Tap)}
+def _is_transposed(module: nn.Module) -> TypeGuard[_ConvTransposeNd]:
+    return isinstance(module, _ConvTransposeNd) and type(module).forward in _TRANSPOSED
+
+
+def _disagreement(taps: "list[Tap | str]") -> str | None:
+    shapes = {(tap.groups, tap.block, tap.kernel) for tap in taps if isinstance(tap, Tap)}
     return "tied between layers with different groups" if len(shapes) > 1 else None
 
 
 def _layer(names: tuple[str, ...], parameter: nn.Parameter, taps: list[Tap]) -> WatchedLayer:
-    first = taps[0]
+    first, shape = taps[0], tuple(parameter.shape)
+    outputs = shape[0] // first.groups if first.kernel is None else shape[1]
     return WatchedLayer(
         name=names[0],
         names=names,
         taps=tuple(taps),
         groups=first.groups,
-        outputs=len(parameter) // first.groups,
-        columns=parameter[0].numel(),
+        outputs=outputs,
+        columns=parameter.numel() // (first.groups * outputs),
         block=first.block,
-        shape=tuple(parameter.shape),
+        kernel=first.kernel,
+        shape=shape,
     )

@@ -4,7 +4,7 @@ from shrinkscope.latent.base import Latent
 from shrinkscope.latent.gaussian import Gaussian
 from shrinkscope.latent.informed import InformedGaussian, InformedStudentT
 from shrinkscope.latent.named import DEFAULT, NAMED, resolve_latents
-from shrinkscope.latent.precision import DiagonalPrecision, KroneckerPrecision, Precision, Precisions
+from shrinkscope.latent.precision import DiagonalPrecision, KroneckerPrecision, PermutedPrecision, Precision, Precisions
 from shrinkscope.latent.projection import FullDimension, GroupMeans, Projection
 from shrinkscope.latent.rotated import RotatedGaussian
 from shrinkscope.latent.sampled import SampledStudentT
@@ -24,6 +24,7 @@ __all__ = [
     "InformedStudentT",
     "KroneckerPrecision",
     "Latent",
+    "PermutedPrecision",
     "Precision",
     "Precisions",
     "Projection",

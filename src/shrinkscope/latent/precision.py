@@ -1,5 +1,6 @@
 """Σ⁻¹ of layers as data give it: what it makes of a difference of weights, its trace and its rank."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 
@@ -117,6 +118,43 @@ class KroneckerPrecision(Precision):
         """Sum over the groups of the product of the factors' ranks."""
         right = _ranks(self.right).sum(dim=1)
         return int((right * (self.outputs if self.left is None else _ranks(self.left))).sum())
+
+
+class PermutedPrecision(Precision):
+    """Σ⁻¹ over weights that are stored in another order than the one its structure is written in.
+
+    Args:
+        precision: The structure.
+        shape: Shape in which the weights are stored.
+        order: The dimensions of ``shape`` in the order that ``precision`` takes them.
+
+    Raises:
+        LatentError: If the shape does not hold its weights, or the order is none of its dimensions.
+    """
+
+    def __init__(self, precision: Precision, shape: tuple[int, ...], order: tuple[int, ...]) -> None:
+        self.precision, self.shape, self.order = precision, shape, order
+        if sorted(order) != [*range(len(shape))]:
+            raise LatentError(f"order = {order} is no order of the {len(shape)} dimensions of {shape}")
+        if math.prod(shape) != precision.dim:
+            raise LatentError(f"weights of shape {shape} do not fit a precision of {precision.dim} weights")
+
+    @property
+    def dim(self) -> int:
+        """Number of weights."""
+        return self.precision.dim
+
+    def quadratic(self, x: Tensor) -> float:
+        """xᵀΣ⁻¹x of weights as they are stored."""
+        return self.precision.quadratic(x.reshape(self.shape).permute(self.order).reshape(-1))
+
+    def trace(self) -> float:
+        """That of the structure."""
+        return self.precision.trace()
+
+    def rank(self) -> int:
+        """That of the structure."""
+        return self.precision.rank()
 
 
 class Precisions(Mapping[str, Precision]):
