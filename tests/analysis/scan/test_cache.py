@@ -63,7 +63,8 @@ def test_a_killed_scan_resumes_to_the_same_numbers(tmp_path):
     process.stdout.close()
     assert told[-1] == "7\n"
     resumed, fresh = run(cache), scan(network(), inputs=draw(), methods=METHODS)
-    assert 7 <= resumed.cost.from_cache <= 8  # the eighth may have been written before the signal came
+    # Candidates that go together, one of each of the three methods, are written together.
+    assert 7 <= resumed.cost.from_cache <= 12
     assert numbers(resumed) == numbers(fresh)
 
 

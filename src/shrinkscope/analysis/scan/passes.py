@@ -1,18 +1,27 @@
 """Outputs of a network with one layer changed, batch by batch, for the price of the layers after it where possible."""
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from shrinkscope.analysis.scan.substitute import Snapshot, substituted
+from shrinkscope.analysis.scan.batching import MixingError, Rows, established
+from shrinkscope.analysis.scan.substitute import Snapshot, Through, substituted
 from shrinkscope.analysis.scan.trace import Environment, Steps, UntraceableError
-from shrinkscope.performance.forward import forward
-from shrinkscope.performance.outputs import Outputs
+from shrinkscope.performance.forward import forward, placement
+from shrinkscope.performance.outputs import Outputs, scores_of
 
 # The same operations on the same numbers; what is left is the order of sums in kernels that choose by memory layout.
 _SAME = 1e-6
+
+TOGETHER = 1 << 20
+"""Most bytes of a value of all candidates in a pass, on a processor: beyond its cache, a pass of many is no faster."""
+
+TOGETHER_ELSEWHERE = 64 << 20
+"""The same on an accelerator, whose steps cost their start up to far larger values."""
+
+_FEWEST_STEPS = 3  # after the layer; fewer do not make up for joining
+_CHECKED = 3  # inputs with which it is checked that rows are independent
 
 
 class Passes:
@@ -42,6 +51,10 @@ class Passes:
         self.spent = 0.0
         self.most_held = 0
         self.reason: str | None = None
+        self.apart: str | None = None
+        self._joining: Rows | None = None
+        device, _ = placement(model)
+        self._together = TOGETHER if device.type == "cpu" else TOGETHER_ELSEWHERE
         self.dense = [self._whole(batch) for batch in batches]
         self._steps = self._traced()
 
@@ -93,12 +106,107 @@ class Passes:
         """
         if self._steps is not None and position is not None:
             self._move(self._steps, position)
-        for index, batch in enumerate(self._batches):
-            with substituted(parameter, weight):
-                found = self._later(self._steps, index, position)
-                if found is None:
-                    found = self._whole(batch)
-            yield found
+        for index in range(len(self._batches)):
+            yield self._alone(index, parameter, weight, position)
+
+    def together(self, parameter: nn.Parameter, position: int | None) -> int:
+        """How many candidates of a layer go through the steps after it in one pass; 1 where that does not pay.
+
+        It pays while the steps are small, so that starting them takes as long as computing them: the largest value of
+        all candidates together stays below ``TOGETHER``, and what is joined fits into the memory.
+
+        Args:
+            parameter: The layer's weight.
+            position: As ``position`` gives it.
+        """
+        if self._steps is None or position is None or self.apart is not None:
+            return 1
+        steps, stop = self._steps, self._steps.after_last_use(parameter)
+        if len(steps.nodes) - stop < _FEWEST_STEPS or not self._holding(position):
+            return 1
+        held, joined = self._bytes(steps, position, self._holding(position)), steps.bytes_before(stop)
+        room = (self._memory - held) // max(joined, 1)
+        count = min(self._together // max(steps.largest_from(stop), 1), room)
+        return max(1, count)
+
+    def grouped(
+        self, parameter: nn.Parameter, weights: Sequence[Tensor], position: int | None
+    ) -> Iterator[tuple[list[Tensor], bool]]:
+        """The outputs with each of several weights, for each batch, on the CPU.
+
+        Args:
+            parameter: The parameter to change.
+            weights: The weights that it is to have.
+            position: What ``position`` gave for it; must not go back between calls.
+
+        Yields:
+            One output a weight, and whether one pass gave them all: then they are those of ``outputs`` up to rounding.
+
+        Raises:
+            DataError: If the network fails with one of the weights.
+        """
+        if self._steps is not None and position is not None:
+            self._move(self._steps, position)
+        for index in range(len(self._batches)):
+            found = self._in_one_pass(index, parameter, weights, position)
+            if found is not None:
+                yield found, True
+                continue
+            yield [self._alone(index, parameter, weight, position) for weight in weights], False
+
+    def _alone(self, index: int, parameter: nn.Parameter, weight: Tensor, position: int | None) -> Tensor:
+        with substituted(parameter, weight):
+            found = self._later(self._steps, index, position)
+            return self._whole(self._batches[index]) if found is None else found
+
+    def _in_one_pass(
+        self, index: int, parameter: nn.Parameter, weights: Sequence[Tensor], position: int | None
+    ) -> list[Tensor] | None:
+        """The outputs of one batch, the steps after the changed layer run once; None where they cannot be."""
+        steps, rows = self._steps, self._rows()
+        if steps is None or position is None or rows is None or index not in self._held or len(weights) < 2:
+            return None
+        stop, changed = steps.after_last_use(parameter), []
+        try:
+            for weight in weights:
+                environment = steps.copied(self._held[index], position)
+                with substituted(parameter, weight):
+                    steps.run(environment, position, stop)
+                if steps.writes_into(environment, stop):
+                    return None  # joined values are copies, which do not share what is written
+                changed.append(environment)
+            joined = rows.joined(changed)
+            steps.run(joined, stop)
+            scores = scores_of("the network", steps.result(joined), self._finder(steps)).detach().to("cpu")
+        except Exception as error:  # whatever a candidate's values do to a step: each alone says what happens
+            self.apart = f"candidates went apart: {type(error).__name__}: {_line(error)}"
+            return None
+        if len(scores) != len(weights) * len(self._batches[index]):
+            return None
+        self.spent += len(weights) * steps.share_from(position) * len(self._batches[index]) / self._total
+        return list(scores.split(len(self._batches[index])))
+
+    def _rows(self) -> Rows | None:
+        """How values are joined; None, with ``apart`` saying why, where rows of a batch depend on each other."""
+        if self._joining is None and self.apart is None and self._steps is not None:
+            try:
+                self._joining = self._established(self._steps)
+            except MixingError as error:
+                self.apart = f"rows of a batch cannot be told apart: {error}"
+            except Exception as error:  # the steps may fail on other batches in any way
+                self.apart = f"two halves of a batch cannot be run: {type(error).__name__}: {_line(error)}"
+        return self._joining
+
+    def _established(self, steps: Steps) -> Rows:
+        both, find = self._own(0)[:_CHECKED], self._finder(steps)
+        self.spent += 2 * len(both) / self._total
+        rows, outputs = established(steps, both)
+        if not _same(scores_of("the network", outputs, find).to("cpu"), self.dense[0][: len(both)]):
+            raise MixingError("part of a batch has other outputs than in the whole")
+        return rows
+
+    def _finder(self, steps: Steps | None) -> Outputs | None:
+        return None if steps is None or steps.finds_scores else self._find
 
     def _whole(self, batch: Tensor) -> Tensor:
         outputs = forward("the network", self._model, batch, self._find)
@@ -112,19 +220,14 @@ class Passes:
         """The outputs of one batch from held values; None where nothing is held."""
         if steps is None or position is None or index not in self._held:
             return None
-        held = self._held[index]
-        values = list(held.values())
-        # Copied together, so that a view stays a view of the copy.
-        values = copy.deepcopy(values) if steps.writes_into(held, position) else values
-        environment = dict(zip(held, values, strict=True))
+        environment = steps.copied(self._held[index], position)
         outputs = self._through(steps, index, lambda _: steps.run(environment, position) or steps.result(environment))
         self.spent += steps.share_from(position) * len(self._batches[index]) / self._total
         return outputs
 
     def _through(self, steps: Steps | None, index: int, run: Callable[[Tensor], object]) -> Tensor:
         """The outputs of a batch by another way than calling the network, checked in the same way."""
-        find = None if steps is None or steps.finds_scores else self._find
-        return forward("the network", _Through(self._model, run), self._batches[index], find)
+        return forward("the network", Through(self._model, run), self._batches[index], self._finder(steps))
 
     def _traced(self) -> Steps | None:
         """The steps, if they give what the network gives on every batch."""
@@ -183,17 +286,6 @@ class Passes:
         taken: list[Tensor] = []
         self._through(None, index, lambda own: taken.append(own) or own)
         return taken[0]
-
-
-class _Through(nn.Module):
-    """Something to run in the place of a network: it has the network's parameters, which tell device and type."""
-
-    def __init__(self, model: nn.Module, run: Callable[[Tensor], object]) -> None:
-        super().__init__()
-        self._model, self._run = model, run
-
-    def forward(self, inputs: Tensor) -> object:
-        return self._run(inputs)
 
 
 def _same(outputs: Tensor, dense: Tensor) -> bool:

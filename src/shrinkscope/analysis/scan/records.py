@@ -71,6 +71,8 @@ class ScanCost(msgspec.Struct, frozen=True, kw_only=True):
         seconds: Wall-clock time of this call.
         prefix_cached: Whether a candidate cost only the layers from its own on.
         reason: Why not.
+        batched: Candidates that went through the layers after their own together with others, in one pass.
+        apart: Why candidates of this network cannot go together, where that was tried.
         held: Most bytes of activations that were held between candidates.
         memory: How many were allowed.
     """
@@ -83,6 +85,8 @@ class ScanCost(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     prefix_cached: bool
     reason: str | None
+    batched: int
+    apart: str | None
     held: int
     memory: int
 

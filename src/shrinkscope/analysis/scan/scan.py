@@ -171,7 +171,8 @@ def _walked(
             done += 1
             if progress is not None:
                 progress(done, total, row.layer)
-    return tuple(row for found in rows.values() for row in found)
+    order = {(sweep.name, level): at for at, (sweep, level) in enumerate((s, lv) for s in sweeps for lv in s.methods)}
+    return tuple(row for found in rows.values() for row in sorted(found, key=lambda row: order[row.method, row.level]))
 
 
 def _cost(walk: Walk, passes: Passes | None, rows: Sequence[ScanRow], memory: int, seconds: float) -> ScanCost:
@@ -184,6 +185,8 @@ def _cost(walk: Walk, passes: Passes | None, rows: Sequence[ScanRow], memory: in
         seconds=seconds,
         prefix_cached=passes is not None and passes.prefix_cached,
         reason="no inputs: nothing was run" if passes is None else passes.reason,
+        batched=walk.batched,
+        apart=None if passes is None else passes.apart,
         held=0 if passes is None else passes.most_held,
         memory=memory,
     )

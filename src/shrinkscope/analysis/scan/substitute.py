@@ -1,6 +1,6 @@
 """Another weight in a network for a moment, and a network that is left exactly as it was found."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -43,6 +43,23 @@ def preserved(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         snapshot.restore()
+
+
+class Through(nn.Module):
+    """Something to run in the place of a network: it has the network's parameters, which tell device and type.
+
+    Args:
+        model: The network.
+        run: What takes its place.
+    """
+
+    def __init__(self, model: nn.Module, run: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self._model, self._run = model, run
+
+    def forward(self, inputs: Tensor) -> object:
+        """Whatever takes the network's place."""
+        return self._run(inputs)
 
 
 class Snapshot:

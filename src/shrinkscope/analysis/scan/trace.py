@@ -1,5 +1,6 @@
 """A network as a list of steps that can be run from any of them on, or the reason why it is none."""
 
+import copy
 import inspect
 from typing import Any
 
@@ -64,6 +65,16 @@ class Steps:
         """
         return next((at for at, node in enumerate(self.nodes) if self._uses(node, parameter)), None)
 
+    def after_last_use(self, parameter: nn.Parameter) -> int:
+        """The step after the last one that a parameter takes part in.
+
+        Args:
+            parameter: A parameter of the network that some step uses.
+        """
+        uses = [at for at, node in enumerate(self.nodes) if self._uses(node, parameter)]
+        # What reads the parameter out of the network is used until the step that computes with it.
+        return 1 + max(max(at, self._last_use[self.nodes[at]]) if self._reads(at) else at for at in uses)
+
     def start(self, inputs: Tensor) -> Environment:
         """The environment before the first step.
 
@@ -72,6 +83,17 @@ class Steps:
         """
         places = [node for node in self.nodes if node.op == "placeholder"]
         return {node: inputs if index == 0 else self._default(node) for index, node in enumerate(places)}
+
+    def copied(self, environment: Environment, start: int) -> Environment:
+        """An environment for one more run, copied where the steps write into it, so that a view stays a view.
+
+        Args:
+            environment: Values before step ``start``; left as they are by that run.
+            start: Where the run begins.
+        """
+        values = list(environment.values())
+        values = copy.deepcopy(values) if self.writes_into(environment, start) else values
+        return dict(zip(environment, values, strict=True))
 
     def run(self, environment: Environment, start: int, stop: int | None = None) -> None:
         """Run steps, and forget every value after its last use.
@@ -130,6 +152,11 @@ class Steps:
         tensors = frozenset(node for node, size in self._bytes.items() if size)
         return coupling(self.nodes, tensors, self._model, position)
 
+    def largest_from(self, start: int) -> int:
+        """Bytes of the surveyed batch's largest value that the steps from ``start`` on use or make."""
+        used = (self._bytes[node] for at, node in enumerate(self.nodes) if max(at, self._last_use[node]) >= start)
+        return max(used, default=0)
+
     def share_from(self, start: int) -> float:
         """The share of the network's multiply–adds in the steps from ``start`` on; of its steps if it has none."""
         total = sum(self._work)
@@ -162,6 +189,9 @@ class Steps:
             return False
         owner, _, attribute = str(node.target).rpartition(".")
         return getattr(self._model.get_submodule(owner), attribute, None) is parameter
+
+    def _reads(self, position: int) -> bool:
+        return self.nodes[position].op == "get_attr"
 
     def _default(self, node: fx.Node) -> Any:
         target = str(node.target)

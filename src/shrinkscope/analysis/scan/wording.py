@@ -68,8 +68,10 @@ def cost_in_words(scan: "Scan") -> list[str]:
     text = (
         f"Cost: {cost.seconds:.1f} s, {cost.forward_equivalents:.1f} forward-equivalents for {cost.forwards} candidates"
     )
+    text += f", {cost.batched} of them several in a pass" if cost.batched else ""
     text += f", {cost.from_cache} rows from the cache" if cost.from_cache else ""
     text += f", {cost.not_run} not run" if cost.not_run else ""
     if cost.prefix_cached:
-        return [f"{text}; activations held: {cost.held / 2**20:.0f} MiB."]
+        alone = [f"Candidates of a layer went one by one: {cost.apart}."] if cost.apart else []
+        return [f"{text}; activations held: {cost.held / 2**20:.0f} MiB.", *alone]
     return [f"{text}; whole forward passes, because {cost.reason}."]

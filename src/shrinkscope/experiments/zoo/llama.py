@@ -116,7 +116,8 @@ class Trunk(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """The residual stream after the last norm, shape (sequences, positions, dim)."""
         hidden = self.embed_tokens(ids)
-        positions = torch.ones_like(ids[0]).cumsum(0) - 1
+        # Of every sequence, so that no step looks at another row of the batch; a dimension of one for the heads.
+        positions = (torch.ones_like(ids).cumsum(1) - 1).unsqueeze(1)
         angles = positions.unsqueeze(-1) * self.rates
         cosine, sine = angles.cos(), angles.sin()
         for block in self.layers:
