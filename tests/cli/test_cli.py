@@ -137,6 +137,16 @@ def test_the_bound_stands_in_the_json(classifiers, monkeypatch, capsys):
     assert found["accuracy"]["value"] > found["disagreements"] / 40
 
 
+def test_numbers_have_a_bound_without_an_accuracy(classifiers, monkeypatch, capsys, tmp_path):
+    page = tmp_path / "page.html"
+    options = ["--kind", "regression", "--scale", "0.5", "--out", str(page)]
+    code, out, err = run(monkeypatch, capsys, "explain", *classifiers, *options)
+    assert (code, err) == (0, "")
+    assert "within any tolerance of the truth changes by at most" in " ".join(out.split())
+    assert "Accuracy drops" not in out
+    assert "within any tolerance of the truth" in page.read_text()
+
+
 def test_version_and_bare_call(monkeypatch, capsys):
     assert run(monkeypatch, capsys, "--version")[1].startswith("shrinkscope 0.")
     code, out, _ = run(monkeypatch, capsys)

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from shrinkscope.analysis import scan
 from shrinkscope.cli import main
 from shrinkscope.experiments.digits import DigitsNet, load_digits_split
+from shrinkscope.experiments.zoo import load_network
 from shrinkscope.weights import save_tensors
 
 
@@ -92,3 +94,50 @@ def test_errors_are_one_line_and_exit_code_2(weights, monkeypatch, capsys, optio
     assert message in err
     assert err.count("\n") == 1
     assert "Traceback" not in out
+
+
+@pytest.fixture
+def language(tmp_path):
+    """Weights of the small language model, token ids as a .npy of 16-bit numbers, and both as labelled data."""
+    torch.manual_seed(0)
+    model = load_network("stories260k")
+    state = {name: tensor for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
+    state["lm_head.weight"] = model.state_dict()["lm_head.weight"].clone()
+    save_tensors(tmp_path / "model.safetensors", state)
+    ids = np.random.default_rng(0).integers(512, size=(6, 9)).astype(np.int16)
+    np.save(tmp_path / "ids.npy", ids)
+    np.savez(tmp_path / "text.npz", x=ids[:, :-1], y=ids[:, 1:])
+    return tmp_path, model, torch.from_numpy(ids.astype(np.int64))
+
+
+def test_a_language_model_is_scanned_on_token_ids(language, monkeypatch, capsys):
+    folder, model, ids = language
+    options = ["--network", "stories260k", "--layers", "*layers.0*up_proj*", "--method", "lowest", "--level", "0.5"]
+    weights = str(folder / "model.safetensors")
+    code, out, err = run(monkeypatch, capsys, weights, *options, "--inputs", str(folder / "ids.npy"), "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    expected = scan(model, inputs=ids, layers="*layers.0*up_proj*", methods=["lowest"], levels=[0.5])
+    assert found["settings"]["kind"] == "tokens"
+    kl = found["rows"][0]["predictive_kl"]
+    assert (kl["value"], kl["unit"]) == (expected.rows[0].predictive_kl.value, "nats per token")
+    code, out, err = run(monkeypatch, capsys, weights, *options, "--data", str(folder / "text.npz"))
+    assert (code, err) == (0, "")
+    assert "nats per token" in " ".join(out.split())
+    assert "6 labelled samples" in " ".join(out.split())
+
+
+def test_numbers_are_scanned_with_a_scale(weights, monkeypatch, capsys):
+    options = ["--network", "digits", "--inputs", "digits", "--method", "lowest", "--level", "0.5", "--json"]
+    code, out, err = run(monkeypatch, capsys, weights, *options, "--kind", "regression", "--scale", "2")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["settings"]["scale"] == 2.0
+    assert json.loads(out)["rows"][0]["disagreement"] is None
+    for wrong, message in (
+        ("--kind=numbers", "kind = 'numbers'"),
+        ("--kind=regression", "needs the standard deviation"),
+    ):
+        code, _, err = run(monkeypatch, capsys, weights, *options, wrong)
+        assert code == 2
+        assert message in err
+        assert err.count("\n") == 1

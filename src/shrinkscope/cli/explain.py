@@ -5,7 +5,21 @@ from typing import Annotated
 
 import typer
 
-from shrinkscope.cli.options import Exclude, Json, Latents, Layers, Out, Roles, SortBy, Top, progress_bar, selection_of
+from shrinkscope.cli.options import (
+    Exclude,
+    Json,
+    Kind,
+    Latents,
+    Layers,
+    Out,
+    Roles,
+    Scale,
+    SortBy,
+    Top,
+    progress_bar,
+    selection_of,
+    token_ids,
+)
 
 
 def explain(
@@ -34,11 +48,13 @@ def explain(
         typer.Option(
             "--inputs",
             metavar="SOURCE",
-            help="Unlabelled inputs that bound the accuracy drop: a .npz with x, a .npy, a directory with MNIST's test "
-            "images, or digits. Without them the inputs of --data serve.",
+            help="Unlabelled inputs that bound the accuracy drop: a .npz with x, a .npy (whole numbers are "
+            "token ids), a directory with MNIST's test images, or digits. Without them the inputs of --data serve.",
             show_default=False,
         ),
     ] = None,
+    kind: Kind = None,
+    scale: Scale = None,
     confidence: Annotated[
         float, typer.Option("--confidence", help="Of the intervals, and of each bound; between 0 and 1.")
     ] = 0.95,
@@ -61,8 +77,9 @@ def explain(
     from shrinkscope.latent import DEFAULT
     from shrinkscope.report import print_explanation, save_comparison
 
-    unlabelled = None if inputs is None else load_inputs(inputs)
-    labelled = {split: load_data(source) for split, source in map(_split, data)} if data else {}
+    unlabelled = None if inputs is None else token_ids(load_inputs(inputs))
+    read = {split: load_data(source) for split, source in map(_split, data)} if data else {}
+    labelled = {split: (token_ids(x), y) for split, (x, y) in read.items()}
     sizes = {split: len(targets) for split, (_, targets) in labelled.items()}
     sizes |= {} if unlabelled is None else {INPUTS: len(unlabelled)}
     with progress_bar() as bar:
@@ -73,6 +90,8 @@ def explain(
             network=None if network is None else load_network(network),
             inputs=unlabelled,
             data=labelled or None,
+            kind=kind,  # type: ignore[arg-type]  # checked by explain itself
+            scale=scale,
             latents=latent or DEFAULT,
             confidence=confidence,
             layers=selection_of(layers, exclude, role),

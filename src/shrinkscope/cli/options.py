@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+    from torch import Tensor
 
     from shrinkscope.weights import LayerSelection
 
@@ -48,6 +49,35 @@ Out = Annotated[
         "--out", metavar="FILE", help="Also write the result: .json, .csv, .parquet or .html.", show_default=False
     ),
 ]
+
+Kind = Annotated[
+    str | None,
+    typer.Option(
+        "--kind",
+        metavar="KIND",
+        help="What the network predicts: classes, tokens or regression. By default its outputs tell: three dimensions "
+        "are tokens, two are classes, or numbers with --scale.",
+        show_default=False,
+    ),
+]
+Scale = Annotated[
+    float | None,
+    typer.Option(
+        "--scale",
+        metavar="NUMBER",
+        help="Of a regression: standard deviation of its predictions, in the unit of the outputs.",
+        show_default=False,
+    ),
+]
+
+
+def token_ids(inputs: "Tensor") -> "Tensor":
+    """Inputs as a network takes them: rows of whole numbers are token ids, whatever type their file gave them.
+
+    Args:
+        inputs: As they were read.
+    """
+    return inputs.long() if inputs.ndim == 2 and not inputs.is_floating_point() else inputs
 
 
 def selection_of(layers: list[str] | None, exclude: list[str] | None, roles: list[str] | None) -> "LayerSelection":

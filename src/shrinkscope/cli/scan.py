@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shrinkscope.cli.options import Exclude, Json, Latents, Layers, Top, progress_bar, selection_of
+from shrinkscope.cli.options import (
+    Exclude,
+    Json,
+    Kind,
+    Latents,
+    Layers,
+    Scale,
+    Top,
+    progress_bar,
+    selection_of,
+    token_ids,
+)
 
 if TYPE_CHECKING:
     from shrinkscope.analysis import Scan
@@ -26,8 +37,8 @@ def scan(
         typer.Option(
             "--inputs",
             metavar="SOURCE",
-            help="Unlabelled inputs to compare predictions on: a .npz with x, a .npy, a directory with MNIST's test "
-            "images, or digits. Without them the inputs of --data serve.",
+            help="Unlabelled inputs to compare predictions on: a .npz with x, a .npy (whole numbers are token ids), a "
+            "directory with MNIST's test images, or digits. Without them the inputs of --data serve.",
             show_default=False,
         ),
     ] = None,
@@ -36,11 +47,13 @@ def scan(
         typer.Option(
             "--data",
             metavar="SOURCE",
-            help="Labelled data to measure loss and accuracy on: a .npz with x and y, a directory with MNIST's test "
-            "set, or digits.",
+            help="Labelled data to measure loss and accuracy on, squared error of a regression: a .npz with x and y, a "
+            "directory with MNIST's test set, or digits.",
             show_default=False,
         ),
     ] = None,
+    kind: Kind = None,
+    scale: Scale = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -108,12 +121,15 @@ def scan(
     from shrinkscope.latent import DEFAULT
 
     model = runnable(weights, load_network(network))
+    labelled = None if data is None else load_data(data)
     with progress_bar() as bar:
         task = bar.add_task("scanning", total=None)
         found = scan_layers(
             model,
-            inputs=None if inputs is None else load_inputs(inputs),
-            data=None if data is None else load_data(data),
+            inputs=None if inputs is None else token_ids(load_inputs(inputs)),
+            data=None if labelled is None else (token_ids(labelled[0]), labelled[1]),
+            kind=kind,  # type: ignore[arg-type]  # checked by scan itself
+            scale=scale,
             methods=method or DEFAULT_METHODS,
             levels=_levels(level or [], method or DEFAULT_METHODS),
             layers=selection_of(layers, exclude, None),

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 from rich.console import Console
 
@@ -88,7 +89,7 @@ def candidate_sheet(scan: Scan, by: str, top: int | None) -> Sheet:
     table = scan.top(len(scan.rows) if top is None else top, by)
     known = set(table.dropna(axis="columns", how="all").columns)
     names = [name for name in dict.fromkeys([by, *_COLUMNS]) if name in known]
-    described = [_COLUMNS.get(name) or Column(title=heading(name), unit=term(name).unit) for name in names]
+    described = [_described(scan, name) for name in names]
     rows = [
         (words(entry["layer"]), words(entry["description"]), *(_cell(entry, name) for name in names))
         for entry in table.to_dict("records")
@@ -117,6 +118,13 @@ def save_scan(scan: Scan, path: str | os.PathLike[str]) -> None:
     figure = scan.plot()
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150)
+
+
+def _described(scan: Scan, name: str) -> Column:
+    column = _COLUMNS.get(name) or Column(title=heading(name), unit=term(name).unit)
+    found = next((row.predictive_kl for row in scan.rows if row.predictive_kl is not None), None)
+    # For a language model the divergence is one per token.
+    return msgspec.structs.replace(column, unit=found.unit) if name == "predictive_kl" and found else column
 
 
 def _cell(entry: dict[Any, Any], name: str) -> Cell:
