@@ -66,14 +66,37 @@ def cotangents(
         DataError: If positions are given for other outputs than tokens, a sequence has none that counts, or a
             regression has no positive scale.
     """
+    check_positions(kind, counts)
+    if kind == "regression":
+        return _gaussian(scores, checked_scale(scale), draws, generator)
+    check_logits(scores, kind)
+    logits = scores.unsqueeze(1) if kind == "classes" else scores
+    return _categorical(logits, position_shares(scores, kind, counts), draws, generator, scores.shape)
+
+
+def check_positions(kind: Kind, counts: Tensor | None) -> None:
+    """Refuse positions for outputs that have none.
+
+    Args:
+        kind: What the outputs predict.
+        counts: Which positions count, if anybody says so.
+
+    Raises:
+        DataError: If somebody does, and the outputs are not tokens.
+    """
     if counts is not None and kind != "tokens":
         raise DataError(f"padding is about positions of sequences, and the outputs are {kind}: leave it out")
-    if kind == "regression":
-        return _gaussian(scores, _checked_scale(scale), draws, generator)
-    return _categorical(_by_position(scores, kind), _shares(scores, kind, counts), draws, generator, scores.shape)
 
 
-def _checked_scale(scale: float | None) -> float:
+def checked_scale(scale: float | None) -> float:
+    """The standard deviation of a regression's prediction.
+
+    Args:
+        scale: What was given.
+
+    Raises:
+        DataError: If there is none, or it is not positive.
+    """
     if scale is None:
         raise DataError(
             "a regression needs the standard deviation of its prediction: give scale=…, for example "
@@ -106,19 +129,35 @@ def _gaussian(scores: Tensor, scale: float, draws: int | None, generator: torch.
     return Cotangents(number=entries, each=expected()) if draws is None else Cotangents(number=draws, each=drawn(draws))
 
 
-def _by_position(scores: Tensor, kind: Kind) -> Tensor:
-    """Logits of shape (inputs, positions, classes)."""
+def check_logits(scores: Tensor, kind: Kind) -> None:
+    """Refuse outputs that are no logits of classes or tokens.
+
+    Args:
+        scores: Outputs.
+        kind: ``classes`` or ``tokens``.
+
+    Raises:
+        CurvatureError: If the shape is another.
+    """
     expected = "(inputs, classes)" if kind == "classes" else "(sequences, positions, vocabulary)"
     if scores.ndim != (2 if kind == "classes" else 3) or scores.shape[-1] < 2:
         raise CurvatureError(
             f"the network returned shape {tuple(scores.shape)}; expected logits of shape {expected} with at least 2 "
             f"{'classes' if kind == 'classes' else 'tokens in the vocabulary'}"
         )
-    return scores.unsqueeze(1) if kind == "classes" else scores
 
 
-def _shares(scores: Tensor, kind: Kind, counts: Tensor | None) -> Tensor:
-    """Share of each position in the information of its input, float64 of shape (inputs, positions)."""
+def position_shares(scores: Tensor, kind: Kind, counts: Tensor | None) -> Tensor:
+    """Share of each position in the information of its input, float64 of shape (inputs, positions).
+
+    Args:
+        scores: Logits of classes or of tokens.
+        kind: Which of them.
+        counts: Which positions count, bool; all when None.
+
+    Raises:
+        DataError: If the positions are not those of the outputs, or a sequence has none that counts.
+    """
     shape = (len(scores), 1 if kind == "classes" else scores.shape[1])
     if counts is None:
         return torch.full(shape, 1 / shape[1], dtype=torch.float64, device=scores.device)
