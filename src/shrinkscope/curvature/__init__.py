@@ -3,6 +3,7 @@
 from shrinkscope.curvature.base import Curvature, Delta
 from shrinkscope.curvature.eigenvalue import Eigenvalue, largest_eigenvalue, smallest_eigenvalue, spectral_norm
 from shrinkscope.curvature.fisher import FisherDiagonal, fisher_diagonal
+from shrinkscope.curvature.gathered_file import Gathered, load_gathered, save_gathered
 from shrinkscope.curvature.gauss_newton_precision import gauss_newton_precisions
 from shrinkscope.curvature.gradient import GradientNorm, gradient_norm
 from shrinkscope.curvature.hessian import gauss_newton, hessian
@@ -19,6 +20,7 @@ __all__ = [
     "Delta",
     "Eigenvalue",
     "FisherDiagonal",
+    "Gathered",
     "GradientNorm",
     "InputMoments",
     "KroneckerFisher",
@@ -36,7 +38,9 @@ __all__ = [
     "kronecker_fisher",
     "largest_eigenvalue",
     "last_layer_hessian",
+    "load_gathered",
     "quadratic_form",
+    "save_gathered",
     "segment_eigenvalue",
     "smallest_eigenvalue",
     "spectral_norm",
