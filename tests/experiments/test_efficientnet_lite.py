@@ -58,8 +58,7 @@ def test_the_published_weights_recognise_real_images():
     with np.load(PICTURES) as archive:
         packed, offset, labels = archive["jpeg"], archive["offset"], archive["y"].astype(np.int64)
     # 64 of the 1,000 images, of which 86.9 % are recognised: 0.80 is a standard error and a half below. The images are
-    # fixed, so that nothing here is drawn. Another preprocessing (ImageNet's mean and deviation) gives 8 points less on
-    # the whole, and a wrong stride or constant leaves less than half.
+    # fixed, so that nothing here is drawn.
     chosen = np.arange(0, 1000, 1000 // 64)[:64]
     right = 0
     for index in chosen:

@@ -1,0 +1,97 @@
+"""Pieces of the leaderboard's pages: Markdown tables, and what stands in their cells."""
+
+# pandas leaves open whether a selection is a table or a column.
+# pyright: reportArgumentType=false, reportReturnType=false, reportCallIssue=false
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+from leaderboard_rungs import KINDS, costs
+from leaderboard_text import COST_HEAD, NOT_RUN, PEERS_HEAD, PEERS_TAIL
+
+STEPS = 60  # of synthetic_inputs
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+
+
+def number(value: float) -> str:
+    """Three digits, or a dash where there is none."""
+    return "—" if math.isnan(value) else f"{value:.3f}"
+
+
+def best(group: pd.DataFrame, rungs: Sequence[str]) -> pd.Series:
+    """The row of the rung among these that correlates most."""
+    chosen = group[group["rung"].isin(rungs)].dropna(subset=["spearman"])
+    return chosen.loc[chosen["spearman"].idxmax()]
+
+
+def row_of(row: pd.Series) -> str:
+    """A rung's name and value."""
+    return f"`{row['rung']}` {row['spearman']:.3f}"
+
+
+def value_of(group: pd.DataFrame, rung: str) -> str:
+    """The Spearman correlation of a rung."""
+    found = group.loc[group["rung"] == rung, "spearman"]
+    return number(float(found.iloc[0])) if len(found) else "—"
+
+
+def costs_table(networks: dict[str, Any]) -> str:
+    """What each kind of rung costs in evaluations of one case, and as a share of evaluating all cases."""
+    chosen = ("kl_real", "kl_none", "sum_of_kl", "ap3_kfac", "ap2", "combined_none", "combined_64")
+    head = [
+        "network",
+        "measure",
+        "a case",
+        "once",
+        "of all cases, this judge",
+        "of all, 10,000 images",
+        "seconds a case",
+    ]
+    rows = []
+    for name, about in networks.items():
+        spent = costs(about["table"]["forwards"], about["judge"], about["inputs"], STEPS if about["norms"] else 0)
+        images = sum(about["inputs"].values())
+        for rung in chosen:
+            each, once = spent[rung]
+            cases = about["measured"]
+            shares = [(once + cases * each) / (cases * judged) for judged in (about["judge"], 10_000)]
+            seconds = about["seconds"]["inputs"] * each / images
+            if rung in (*KINDS["covariance"], *KINDS["weights"], "combined_none", "combined_64"):
+                seconds += about["seconds"]["weights"]
+            cells = [f"{each / about['judge']:.4f}", f"{once / about['judge']:.2f}", *(f"{s:.2%}" for s in shares)]
+            rows.append([name, f"`{rung}`", *cells, f"{seconds:.3f}"])
+        rows.append([name, "*measuring a case*", "1", "", "100 %", "", f"{about['seconds']['judge']:.3f}"])
+    return COST_HEAD + table(head, rows)
+
+
+def peers_table(rows: list[dict[str, Any]]) -> str:
+    """Other tools beside ours."""
+    if not rows:
+        return NOT_RUN
+    head = [
+        "tool",
+        "measure",
+        "cases",
+        "Spearman",
+        "95 % interval",
+        "Kendall",
+        "ours on these cases",
+        "processor seconds",
+    ]
+    cells, failed = [], ""
+    for row in rows:
+        if "failed" in row:
+            failed += f"\n{row['tool']}: {row['failed']}.\n"
+            continue
+        about = [f"{row['tool']} {row['version']}", row["measure"], str(row["cases"]), number(row["spearman"])]
+        interval = f"{row['low']:.2f} to {row['high']:.2f}"
+        cells.append([*about, interval, number(row["kendall"]), number(row["ours"]), f"{row['seconds']:.1f}"])
+    ceiling = next(row["ceiling"] for row in rows if "ceiling" in row)
+    return f"{PEERS_HEAD}Ceiling {ceiling:.3f}.\n\n" + table(head, cells) + failed + PEERS_TAIL
