@@ -50,6 +50,18 @@ def test_every_field_can_be_said_in_a_file(tmp_path):
     minimum_accuracy = 0.9
     curvature_samples = 99
     latents = ["gaussian", {kind = "student_t", name = "heavy", df = 3.0}]
+    trained = "last"
+    weights = "somewhere/weights.npz"
+    head = "new"
+    structure = "channels"
+    last = "head.weight"
+    highest = "overwritten"
+    released_gaussian = true
+    iterations = false
+    evaluated_samples = 64
+    path = "whole"
+    views = 3
+    computation = {precision = "bfloat16", channels_last = true, compile = true}
     [data]
     kind = "digits"
     test_size = 100
@@ -101,6 +113,18 @@ def test_the_identity_is_the_hash_of_every_field_in_canonical_json():
         "minimum_accuracy": 0.0,
         "latents": ["gaussian", "gaussian_rotated", "student_t", "student_t_grouped"],
         "curvature_samples": 256,
+        "trained": "network",
+        "weights": None,
+        "head": "keep",
+        "structure": "weights",
+        "last": None,
+        "highest": "magnitude",
+        "released_gaussian": False,
+        "iterations": True,
+        "evaluated_samples": None,
+        "path": "auto",
+        "views": 1,
+        "computation": {"precision": "float32", "channels_last": False, "compile": False},
     }
     canonical = json.dumps(every, sort_keys=True, separators=(",", ":"))
     assert encode(study()) == canonical
@@ -117,6 +141,12 @@ def test_the_identity_is_the_hash_of_every_field_in_canonical_json():
         ({"methods": ["lowest", "lowest"]}, "expected each once"),
         ({"levels": [0.1, 0.0]}, r"level 0.0; expected a fraction of weights to remove"),
         ({"levels": [30.0]}, r"level 30.0; expected a fraction of weights to remove"),
+        ({"views": 0}, "views = 0; expected at least 1"),
+        ({"evaluated_samples": 0}, "evaluated_samples = 0; expected at least 1"),
+        ({"training": None}, r"no training: expected a table \[training\], or weights to use as they are"),
+        ({"training": None, "weights": "w.npz", "head": "new"}, r"no training: expected a table"),
+        ({"path": "features", "scopes": ["all"]}, "path = 'features' trains the last layer alone"),
+        ({"path": "features", "finetune": "network"}, "path = 'features' trains the last layer alone"),
         ({"training": {"epochs": 0}}, "epochs = 0; expected at least 1"),
         ({"training": {"epochs": 1, "batch_size": 0}}, "batch_size = 0; expected at least 1"),
         ({"training": {"epochs": 1, "learning_rate": 0.0}}, r"learning_rate = 0.0; expected a positive number"),
@@ -130,12 +160,54 @@ def test_a_value_out_of_range_is_named(changes, message):
 
 
 def test_a_typo_is_answered_with_the_fields_that_exist(tmp_path):
-    with pytest.raises(ConfigError, match=r"unknown field `trails`.*; the fields are name, training, .* trials"):
+    with pytest.raises(ConfigError, match=r"unknown field `trails`.*; the fields are name, finetuning, .* trials"):
         load_study(write(tmp_path, "trails = 3\n" + MINIMAL))
     with pytest.raises(ConfigError, match=r"unknown field `epcohs`.*; the fields are epochs, batch_size"):
         load_study(write(tmp_path, MINIMAL + "epcohs = 3\n"))
     with pytest.raises(ConfigError, match=r"unknown field `size`.*; the fields are test_size, seed"):
         load_study(write(tmp_path, MINIMAL + '[data]\nkind = "digits"\nsize = 3\n'))
+
+
+@pytest.mark.parametrize(
+    ("line", "fields"),
+    [
+        ("[data]\nkind = 'cifar'\nclases = 10\n", "root, transform, train_samples, test_samples, classes, download"),
+        ("[data]\nkind = 'arrays'\ntrain = 'a.npz'\ntets = 'b.npz'\n", "root, .* train, test"),
+        ("[data]\nkind = 'image_folder'\n[data.transform]\nside = 3\n", "size, augmentation, mean, deviation"),
+        ("[computation]\nprecison = 'float32'\n", "precision, channels_last, compile"),
+    ],
+)
+def test_a_typo_in_a_table_is_answered_with_its_fields(tmp_path, line, fields):
+    with pytest.raises(ConfigError, match=f"unknown field .*; the fields are {fields}"):
+        load_study(write(tmp_path, MINIMAL + line))
+
+
+def test_the_identity_has_no_place_of_files():
+    images = {"kind": "tiny_imagenet", "root": "/somewhere"}
+    moved = images | {"root": "/elsewhere"}
+    one, other = study(data=images, weights="/a/w.npz"), study(data=moved, weights="/b/w.npz")
+    assert identity(one) == identity(other)
+    assert "/" not in encode(one)
+    assert identity(one) != identity(study(data=images, weights="/a/v.npz"))
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        ({"size": 0}, "size = 0; expected at least one pixel"),
+        ({"augmentation": "resized_crop"}, "needs a size to scale its crops to"),
+        ({"deviation": [1.0, 0.0, 1.0]}, "expected three positive numbers"),
+    ],
+)
+def test_an_impossible_transform_is_refused(transform, message):
+    with pytest.raises(DataError, match=message):
+        study(data={"kind": "cifar", "transform": transform})
+
+
+@pytest.mark.parametrize("name", ["train_samples", "test_samples"])
+def test_no_samples_are_refused(name):
+    with pytest.raises(DataError, match=f"{name} = 0; expected at least 1"):
+        study(data={"kind": "cifar", name: 0})
 
 
 def test_a_wrong_type_names_its_place(tmp_path):

@@ -130,7 +130,7 @@ def _digits_network() -> tuple[nn.Module, Split]:
     """The dense network of the demo's first trial."""
     data = load_digits_split(DEMO.data)  # type: ignore[arg-type]
     model = new_network(DEMO.network, derived_seed(DEMO.seed, "initialisation", 1))
-    train(model, data.train, DEMO.training, derived_generator(DEMO.seed, "training order", 1))
+    train(model, data.train, DEMO.training, derived_generator(DEMO.seed, "training order", 1))  # type: ignore[arg-type]
     return model, data
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from shrinkscope.compression import MagnitudePruning, Mask, RandomPruning, mask_drift, prune
 from shrinkscope.errors import CurvatureError, ShrinkscopeError
 from shrinkscope.experiments.config import Study
-from shrinkscope.experiments.digits import Split, load_digits_split
+from shrinkscope.experiments.digits import Digits, Split, load_digits_split
 from shrinkscope.experiments.fixed_statistics import FixedStatistics, State, tensors_of_function
 from shrinkscope.experiments.iteration_bounds import SmoothLoss, last_layer_loss, path_loss
 from shrinkscope.experiments.iterations import iteration_records
@@ -71,6 +71,8 @@ class Bench:
     @functools.cached_property
     def data(self) -> Split:
         """The data set."""
+        if not isinstance(self.study.data, Digits):
+            raise StudyError(f"{type(self.study.data).__name__} cannot be loaded yet; expected the digits")
         return load_digits_split(self.study.data)
 
     def network_path(self, cell: Cell) -> Path:
@@ -107,9 +109,10 @@ class Bench:
     def _train_dense(self, trial: int) -> tuple[nn.Module, list[Record]]:
         study = self.study
         model = new_network(study.network, derived_seed(study.seed, "initialisation", trial))
-        best = _BestEpoch(model, self.data) if study.dense_reference == "best" else None
+        best = _BestEpoch(model, self.data) if study.dense_reference == "best" and study.training else None
         order = derived_generator(study.seed, "training order", trial)
-        train(model, self.data.train, study.training, order, after_epoch=best)
+        if study.training is not None:
+            train(model, self.data.train, study.training, order, after_epoch=best)
         if best is not None:
             model.load_state_dict(best.state)
         reference = Reference.of(model, self.data)
