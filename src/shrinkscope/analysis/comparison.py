@@ -1,11 +1,15 @@
 """The result of comparing two networks: rows, totals, table, text, files."""
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from shrinkscope.analysis.gates import GateVerdict, check, gate_columns
+from shrinkscope.analysis.grouping import Grouped, flat_divergences, group_rows
 from shrinkscope.analysis.records import ComparisonRecord, LayerRecord, Settings, Total
+from shrinkscope.analysis.rule import Rule, parse_rule
 from shrinkscope.errors import SelectionError
 from shrinkscope.files import json_text, save_table
 from shrinkscope.weights import Mismatch
@@ -26,6 +30,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         unpaired: Missing and extra tensors, other shapes, other dtypes, each explained.
         settings: What was compared, and how.
         complete: Whether every tensor of both networks was selected, paired and compared.
+        gates: What became of the rules that it was held against.
     """
 
     rows: tuple[LayerRecord, ...]
@@ -33,6 +38,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     unpaired: tuple[Mismatch, ...]
     settings: Settings
     complete: bool
+    gates: tuple[GateVerdict, ...] = ()
 
     @property
     def identical(self) -> bool:
@@ -40,21 +46,67 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return self.complete and all(row.changed == 0 for row in self.rows)
 
     def to_dataframe(self) -> "pd.DataFrame":
-        """The rows as a pandas table; undefined numbers are NaN, and an estimate has a ``…_standard_error`` column."""
+        """The rows as a pandas table.
+
+        Undefined numbers are NaN, an estimate has a ``…_standard_error`` column, and a comparison that was held against
+        gates a column ``gates_failed`` with the rules that the row failed.
+        """
         import pandas as pd
 
         columns = [field for field in LayerRecord.__struct_fields__ if field != "divergences"]
         place = columns.index("measurable")
         columns[place:place] = self.columns()
-        return pd.DataFrame([flat(row) for row in self.rows], columns=columns)
+        table = pd.DataFrame([flat(row) for row in self.rows], columns=columns)
+        if self.gates:
+            table["gates_failed"] = [self._failed(row.layer) for row in self.rows]
+        return table
 
     def columns(self) -> list[str]:
         """Names of the divergences' columns that occur in any row, standard errors behind their estimates."""
         names: dict[str, None] = {}
         for row in self.rows:
-            for column in flat_divergences(row):
+            for column in flat_divergences(row.divergences):
                 names.setdefault(column)
         return list(names)
+
+    def divergence_columns(self) -> list[str]:
+        """Names of the divergences that are defined for any row."""
+        return list(dict.fromkeys(column for row in self.rows for column in row.divergences))
+
+    def grouped_by(self, by: str) -> Grouped:
+        """The rows merged into groups, as exactly as the rows themselves.
+
+        Counts and sums add up, maxima are maxima, ratios are taken of the sums, and divergences add up to that of the
+        product measure, over the tensors for which they are defined.
+
+        Args:
+            by: ``layer`` for the tensors of a module (weight and bias), ``block`` for the numbered units of the
+                network, ``role`` for the same part of all blocks, ``expert`` for the same part of all experts of a
+                block.
+
+        Returns:
+            One row a group.
+
+        Raises:
+            SelectionError: If there is no such grouping.
+        """
+        return Grouped(by=by, rows=group_rows(self.rows, by), comparison=self)  # type: ignore[arg-type]  # just checked
+
+    def gated(self, rules: Iterable[str | Rule]) -> "Comparison":
+        """Hold this comparison against rules of what a compression must not do.
+
+        Args:
+            rules: Such as ``"relative_ap2 > 0.02 in *.down_proj"``, as ``parse_rule`` reads them.
+
+        Returns:
+            The same comparison with the verdicts in ``gates``.
+
+        Raises:
+            SelectionError: If a rule is not of this form, or is about no column or no row.
+        """
+        columns = gate_columns(self.divergence_columns())
+        parsed = [rule if isinstance(rule, Rule) else parse_rule(rule, columns) for rule in rules]
+        return msgspec.structs.replace(self, gates=tuple(check(self, rule) for rule in parsed))
 
     def top(self, k: int = 10, by: str = "relative_ap2") -> "pd.DataFrame":
         """The k most damaged measured layers.
@@ -93,12 +145,15 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
         return damage_by_layer(self, column)
 
-    def to_json(self) -> str:
-        """The whole comparison as JSON text; undefined numbers are null, never NaN."""
-        record = ComparisonRecord(
+    def record(self) -> ComparisonRecord:
+        """The comparison as it is written to JSON, without the gates."""
+        return ComparisonRecord(
             schema=SCHEMA, settings=self.settings, rows=self.rows, total=self.total, unpaired=self.unpaired
         )
-        return json_text(record)
+
+    def to_json(self) -> str:
+        """The whole comparison as JSON text, with the gates; undefined numbers are null, never NaN."""
+        return json_text(msgspec.to_builtins(self.record()) | {"gates": self.gates})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the comparison to a .json, .csv or .parquet file, all or nothing.
@@ -111,19 +166,13 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         """
         save_table(path, self.to_json, self.to_dataframe)
 
+    def _failed(self, name: str) -> str:
+        failed = [gate.rule for gate in self.gates if any(failure.name == name for failure in gate.failures)]
+        return "; ".join(failed)
+
 
 def flat(row: LayerRecord) -> dict[str, Any]:
     """One row with its divergences as plain columns."""
     values = msgspec.structs.asdict(row)
     del values["divergences"]
-    return values | flat_divergences(row)
-
-
-def flat_divergences(row: LayerRecord) -> dict[str, float]:
-    """Column → value of a row's divergences, with ``…_standard_error`` for estimates."""
-    values: dict[str, float] = {}
-    for column, quantity in row.divergences.items():
-        values[column] = quantity.value
-        if quantity.standard_error is not None:
-            values[f"{column}_standard_error"] = quantity.standard_error
-    return values
+    return values | flat_divergences(row.divergences)
