@@ -11,7 +11,14 @@ from torch import Tensor
 from references.student_t import by_double_integral
 from shrinkscope.analysis import compare
 from shrinkscope.errors import LatentError
-from shrinkscope.latent import InformedGaussian, InformedStudentT, KroneckerPrecision, Precisions, resolve_latents
+from shrinkscope.latent import (
+    InformedGaussian,
+    InformedStudentT,
+    KroneckerPrecision,
+    Precisions,
+    informed_name,
+    resolve_latents,
+)
 from shrinkscope.weights import LayerSelection, PairSummary, open_weights, pair, summarise
 
 
@@ -141,8 +148,17 @@ def test_what_is_refused():
 
 
 def test_a_name_says_what_it_needs():
-    with pytest.raises(LatentError, match=r"'kfac' needs inputs .*curvature\.kronecker_fisher\(model, inputs\)"):
+    with pytest.raises(LatentError, match=r"'kfac' is gathered from unlabelled inputs, which are not given; give them"):
         resolve_latents(["kfac"])
+    with pytest.raises(LatentError, match=r"from inputs: input, input_block, input_diagonal, fisher, kfac, ga"):
+        resolve_latents(["kfacs"])
+
+
+def test_names_are_those_of_the_columns():
+    assert informed_name("fisher") == ("fisher", False, False)
+    assert informed_name("student_t_relative_input_block") == ("input_block", True, True)
+    for other in ("gaussian", "student_t", "relative_", "student_t_grouped", "relative_student_t_input"):
+        assert informed_name(other) is None
 
 
 def test_columns():

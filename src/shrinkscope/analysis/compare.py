@@ -1,15 +1,19 @@
 """Comparing two networks by their weights alone."""
 
-import math
 from collections.abc import Callable, Iterable
 
 import msgspec
+from torch import nn
 
 from shrinkscope.analysis.comparison import Comparison
+from shrinkscope.analysis.grouping import summed
+from shrinkscope.analysis.informed import informed_latents, informed_names
 from shrinkscope.analysis.measure import measure, relative
 from shrinkscope.analysis.records import LayerRecord, Settings, Total
 from shrinkscope.latent import DEFAULT, Latent, resolve_latents
-from shrinkscope.quantity import Quantity
+from shrinkscope.performance.data import Inputs
+from shrinkscope.performance.outputs import Outputs
+from shrinkscope.performance.reading import Kind
 from shrinkscope.version import version
 from shrinkscope.weights import LayerSelection, LayersLike, Pairing, PairMoments, WeightsLike, open_weights, pair
 
@@ -23,6 +27,12 @@ def compare(
     *,
     latents: Iterable[Latent | str] = DEFAULT,
     layers: LayersLike = None,
+    inputs: Inputs | None = None,
+    network: nn.Module | None = None,
+    kind: Kind | None = None,
+    scale: float | None = None,
+    padding: int | None = None,
+    outputs: Outputs | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare a network before and after compression layer by layer: AP2 in squared weight units, AP3s in nats.
@@ -32,6 +42,13 @@ def compare(
         compressed: The network after, in any of these forms; tensors are paired by name.
         latents: Latent distributions, by name or as objects; each becomes a column.
         layers: Globs or a LayerSelection; every tensor by default.
+        inputs: Unlabelled inputs, from which the Σ⁻¹ of latents such as ``"input"``, ``"fisher"`` and ``"kfac"`` is
+            gathered: see ``informed_latents``, which has further settings. None of the other latents looks at them.
+        network: A module of the architecture, where inputs are given and ``dense`` is not a module.
+        kind: What the network predicts: classes, tokens or regression; None tells from its outputs.
+        scale: Standard deviation of a regression's prediction.
+        padding: Token id that marks positions that do not count.
+        outputs: Finds the scores in what the network returns.
         progress: Called after each layer.
 
     Returns:
@@ -40,10 +57,18 @@ def compare(
     Raises:
         WeightsError: If a side cannot be read.
         PairingError: If the two have no name in common, or the selection matches nothing.
-        LatentError: If a latent is unknown.
+        LatentError: If a latent is unknown, or needs inputs that are not given.
+        CurvatureError: If what a latent needs cannot be gathered from the inputs.
+        DataError: If the inputs do not fit the network.
 
     Source: paper, Definitions 2.1 and 2.2.
     """
+    latents = [*latents]
+    if inputs is not None and informed_names(latents):
+        from shrinkscope.analysis.explain import runnable  # which itself compares
+
+        reading = {"kind": kind, "scale": scale, "padding": padding, "outputs": outputs}
+        latents = informed_latents(latents, runnable(dense, network), inputs, layers=layers, **reading)
     chosen = resolve_latents(latents)
     selection = LayerSelection.of(layers)
     before, after = open_weights(dense), open_weights(compressed)
@@ -98,24 +123,5 @@ def _total(rows: Iterable[LayerRecord], sums: Iterable[PairMoments]) -> Total:
         sparsity=together.zeros_compressed / count if count else None,
         ap2=together.square_delta,
         relative_ap2=relative(together),
-        divergences=_summed([row.divergences for row, _ in measured]),
+        divergences=summed([row.divergences for row, _ in measured]),
     )
-
-
-def _summed(layers: list[dict[str, Quantity]]) -> dict[str, Quantity]:
-    """Sums over the layers.
-
-    Estimates of several layers may share their random draws, so their standard errors are added up: the most that the
-    standard error of the sum can be.
-    """
-    totals: dict[str, Quantity] = {}
-    for column in dict.fromkeys(column for layer in layers for column in layer):
-        parts = [layer[column] for layer in layers if column in layer]
-        errors = [part.standard_error for part in parts if part.standard_error is not None]
-        totals[column] = Quantity(
-            value=math.fsum(part.value for part in parts),
-            unit=parts[0].unit,
-            status=parts[0].status,
-            standard_error=math.fsum(errors) if errors else None,
-        )
-    return totals

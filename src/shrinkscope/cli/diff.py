@@ -1,25 +1,33 @@
-"""``shrinkscope diff A B``: compare two checkpoints by their weights alone."""
+"""``shrinkscope diff A B``: compare two checkpoints by their weights, and by what unlabelled inputs tell of them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from shrinkscope.cli.options import (
     Exclude,
+    InformedLatents,
     Json,
-    Latents,
+    Kind,
     Layers,
+    Network,
     Out,
+    Padding,
     Roles,
+    Scale,
     SortBy,
     Top,
     progress_bar,
     selection_of,
+    token_ids,
 )
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from shrinkscope.analysis import Comparison
+    from shrinkscope.latent import Latent
     from shrinkscope.weights import LayerSelection
 
 
@@ -29,7 +37,21 @@ def diff(
     layers: Layers = None,
     exclude: Exclude = None,
     role: Roles = None,
-    latent: Latents = None,
+    latent: InformedLatents = None,
+    network: Network = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option(
+            "--inputs",
+            metavar="SOURCE",
+            help="Unlabelled inputs that latents such as fisher are gathered from: a .npz with x, a .npy (whole "
+            "numbers are token ids), a directory with MNIST's test images, or digits.",
+            show_default=False,
+        ),
+    ] = None,
+    kind: Kind = None,
+    scale: Scale = None,
+    padding: Padding = None,
     sort: SortBy = "relative_ap2",
     top: Top = 20,
     json: Json = False,
@@ -37,11 +59,15 @@ def diff(
 ) -> None:
     """Compare two checkpoints layer by layer: sparsity, AP2, AP3, the most damaged first.
 
-    Needs no network code and runs nothing that is stored in the files.
+    Needs no network code and runs nothing that is stored in the files. Latents that know the network need it, with
+    unlabelled inputs: --latent fisher --network resnet20 --inputs images.npy
 
     Example: shrinkscope diff dense.safetensors pruned.safetensors --role linear --out diff.html
     """
-    comparison = _compare(dense, compressed, selection_of(layers, exclude, role), latent)
+    selection = selection_of(layers, exclude, role)
+    options = {"kind": kind, "scale": scale, "padding": padding}
+    latents = _gathered(latent, dense, network, inputs, selection, options)
+    comparison = _compare(dense, compressed, selection, latents)
     if out is not None:
         from shrinkscope.report import save_comparison
 
@@ -54,7 +80,47 @@ def diff(
     print_comparison(comparison, sort=sort, top=top or None)
 
 
-def _compare(dense: Path, compressed: Path, selection: "LayerSelection", latents: list[str] | None) -> "Comparison":
+def _gathered(
+    latents: list[str] | None,
+    dense: Path,
+    network: str | None,
+    inputs: str | None,
+    selection: "LayerSelection",
+    options: dict[str, Any],
+) -> "list[Latent | str] | None":
+    """The latents, those from inputs gathered."""
+    if network is None and inputs is None and latents is None:
+        return None  # the common case, which need not import what gathers
+    from shrinkscope.analysis.informed import informed_latents, informed_names
+    from shrinkscope.errors import LatentError
+
+    names = informed_names(latents or [])
+    missing = [option for option, value in (("--network", network), ("--inputs", inputs)) if value is None]
+    if names and missing:
+        raise LatentError(f"--latent {names[0]} is gathered from inputs; give {' and '.join(missing)}")
+    if not names and len(missing) < 2:
+        raise LatentError("no latent is gathered from inputs; add --latent input, fisher or kfac, or leave them out")
+    if network is None or inputs is None:
+        return None if latents is None else [*latents]
+    from shrinkscope.analysis.explain import runnable
+    from shrinkscope.experiments.zoo import load_inputs, load_network
+
+    given = token_ids(load_inputs(inputs))
+    model = runnable(dense, load_network(network))
+    with progress_bar() as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(stage: str, done: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=len(given))
+            bar.update(tasks[stage], completed=done)
+
+        return informed_latents(latents or [], model, given, layers=selection, progress=tell, **options)
+
+
+def _compare(
+    dense: Path, compressed: Path, selection: "LayerSelection", latents: "list[Latent | str] | None"
+) -> "Comparison":
     from shrinkscope.analysis import compare
     from shrinkscope.latent import DEFAULT
     from shrinkscope.weights import open_weights

@@ -31,13 +31,21 @@ Roles = Annotated[
         show_default=False,
     ),
 ]
+_WEIGHTS_ALONE = (
+    "AP3 columns: gaussian, student_t (both by default), gaussian_fixed, gaussian_rotated, "
+    "gaussian_rotated_grouped, student_t_grouped (the paper's), uniform; "
+)
 Latents = Annotated[
+    list[str] | None,
+    typer.Option("--latent", metavar="NAME", help=f"{_WEIGHTS_ALONE}repeatable.", show_default=False),
+]
+InformedLatents = Annotated[
     list[str] | None,
     typer.Option(
         "--latent",
         metavar="NAME",
-        help="AP3 columns: gaussian, student_t (both by default), gaussian_fixed, gaussian_rotated, "
-        "gaussian_rotated_grouped, student_t_grouped (the paper's), uniform; repeatable.",
+        help=f"{_WEIGHTS_ALONE}gathered from --inputs: input, input_block, input_diagonal, fisher, kfac, "
+        "gauss_newton, each also as relative_NAME and student_t_NAME; repeatable.",
         show_default=False,
     ),
 ]
@@ -50,6 +58,22 @@ Out = Annotated[
     ),
 ]
 
+Network = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        metavar="NAME",
+        help="Architecture to run the weights in: digits, lenet300, resnet20, resnet32, resnet56, or "
+        "package.module:function returning a torch.nn.Module.",
+        show_default=False,
+    ),
+]
+Padding = Annotated[
+    int | None,
+    typer.Option(
+        "--padding", metavar="ID", help="Token id that marks positions that do not count.", show_default=False
+    ),
+]
 Kind = Annotated[
     str | None,
     typer.Option(

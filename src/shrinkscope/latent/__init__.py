@@ -2,7 +2,7 @@
 
 from shrinkscope.latent.base import Latent
 from shrinkscope.latent.gaussian import Gaussian
-from shrinkscope.latent.informed import InformedGaussian, InformedStudentT
+from shrinkscope.latent.informed import STATISTICS, InformedGaussian, InformedName, InformedStudentT, informed_name
 from shrinkscope.latent.named import DEFAULT, NAMED, resolve_latents
 from shrinkscope.latent.precision import DiagonalPrecision, KroneckerPrecision, PermutedPrecision, Precision, Precisions
 from shrinkscope.latent.projection import FullDimension, GroupMeans, Projection
@@ -15,12 +15,14 @@ from shrinkscope.latent.uniform import Uniform
 __all__ = [
     "DEFAULT",
     "NAMED",
+    "STATISTICS",
     "DiagonalPrecision",
     "FixedScale",
     "FullDimension",
     "Gaussian",
     "GroupMeans",
     "InformedGaussian",
+    "InformedName",
     "InformedStudentT",
     "KroneckerPrecision",
     "Latent",
@@ -34,5 +36,6 @@ __all__ = [
     "StudentT",
     "Uniform",
     "WeightScale",
+    "informed_name",
     "resolve_latents",
 ]

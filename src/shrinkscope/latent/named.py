@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from shrinkscope.errors import LatentError
 from shrinkscope.latent.base import Latent
 from shrinkscope.latent.gaussian import Gaussian
+from shrinkscope.latent.informed import STATISTICS, informed_name
 from shrinkscope.latent.projection import GroupMeans
 from shrinkscope.latent.rotated import RotatedGaussian
 from shrinkscope.latent.sampled import SampledStudentT
@@ -30,14 +31,6 @@ NAMED: dict[str, Latent] = {
 
 DEFAULT = ("gaussian", "student_t")
 
-_GATHERED = {
-    "input": "input_moments(model, inputs)",
-    "input_diagonal": "input_moments(model, inputs, structure='diagonal')",
-    "fisher": "fisher_diagonal(model, inputs)",
-    "kfac": "kronecker_fisher(model, inputs)",
-}
-"""Names of latents that need data first → what gathers it."""
-
 
 def resolve_latents(latents: Iterable[Latent | str]) -> tuple[Latent, ...]:
     """Latents from names and objects, each column once.
@@ -61,13 +54,16 @@ def resolve_latents(latents: Iterable[Latent | str]) -> tuple[Latent, ...]:
 
 def _resolve(latent: Latent | str) -> Latent:
     if isinstance(latent, str):
-        if latent in _GATHERED:
+        if informed_name(latent) is not None:
             raise LatentError(
-                f"the latent {latent!r} needs inputs and cannot be had by its name; give "
-                f"InformedGaussian(precisions=shrinkscope.curvature.{_GATHERED[latent]}.precisions())"
+                f"the latent {latent!r} is gathered from unlabelled inputs, which are not given; give them with the "
+                "network to compare (diff --network … --inputs …), or InformedGaussian(precisions=…)"
             )
         if latent not in NAMED:
-            raise LatentError(f"unknown latent {latent!r}; known: {', '.join(sorted(NAMED))}")
+            raise LatentError(
+                f"unknown latent {latent!r}; known: {', '.join(sorted(NAMED))}; from inputs: {', '.join(STATISTICS)}, "
+                "each also as relative_… and student_t_…"
+            )
         return NAMED[latent]
     if not isinstance(latent, Latent):
         raise LatentError(f"a {type(latent).__name__} is no latent; it needs column, groups and divergence(summary)")
