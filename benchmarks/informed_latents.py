@@ -1,13 +1,17 @@
 """Latents that know the inputs against latents that do not: which of them ranks what pruning one layer costs.
 
     .venv/bin/python benchmarks/informed_latents.py --data ../shared/data        about ten minutes on one core
+    .venv/bin/python benchmarks/informed_latents.py --data ../shared/data --network stories260k
 
 ResNet-20 of CIFAR-10. Each of its 20 weights alone is pruned by three methods (lowest, random, highest magnitudes) at
 four levels (20, 40, 60, 80 %): 240 cases. Each is measured by the difference of the cross-entropy on 761 test images in
 their original form. The latents see unlabelled training images, and no label.
 
-Printed: seconds to gather each Σ⁻¹, and Spearman's correlation of each column with the measured difference, over all
-cases and within each method. A column that is missing in a case would be an error, not a zero.
+Or the language model stories260K: its 35 linear weights, 420 cases, measured by the mean KL divergence a token of the
+predictions on sequences that the dense network itself has written, and that the latents do not see.
+
+Printed: seconds to gather each statistic, and Spearman's correlation of each column with the measured difference, over
+all cases and within each method. A column that is missing in a case would be an error, not a zero.
 """
 
 import argparse
@@ -15,7 +19,7 @@ import copy
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,11 +29,15 @@ from torch.nn.functional import cross_entropy
 
 from shrinkscope.analysis import compare
 from shrinkscope.analysis.explain import runnable
+from shrinkscope.analysis.informed import informed_latents
 from shrinkscope.compression import MagnitudePruning, RandomPruning, prune
-from shrinkscope.curvature import fisher_diagonal, gauss_newton_precisions, input_moments, kronecker_fisher
 from shrinkscope.experiments.zoo import load_network
-from shrinkscope.latent import InformedGaussian, InformedStudentT
+from shrinkscope.experiments.zoo.llama import read_llama2c
+from shrinkscope.performance import predictive_divergence, synthetic_tokens
 from shrinkscope.weights import compressible
+
+HELD_OUT, POSITIONS = 64, 64
+"""Sequences of tokens that the damage is measured on, and their length."""
 
 LEVELS = (0.2, 0.4, 0.6, 0.8)
 METHODS: dict[str, Callable[[float, str], Any]] = {
@@ -52,31 +60,41 @@ def load_images(folder: Path, inputs: int) -> tuple[Tensor, Tensor, Tensor]:
     return test, labels, train[chosen]
 
 
-def gathered(network: nn.Module, inputs: Tensor, few: int) -> list[Any]:
-    """Every latent, with the seconds that its Σ⁻¹ took."""
+class Task(NamedTuple):
+    """A network, what its latents see, and what a compressed one is measured by, in nats."""
 
-    def timed(what: str, gather: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        found = gather()
-        print(f"{what:34} {time.perf_counter() - start:7.1f} s", flush=True)
-        return found
+    network: nn.Module
+    inputs: Tensor
+    layers: list[str]
+    damage: Callable[[nn.Module], float]
 
+
+def images_task(data: Path, inputs: int) -> Task:
+    """ResNet-20 on CIFAR-10: the difference of the cross-entropy."""
+    network = runnable(data / "weights/cifar10_resnet20_akamaster.npz", load_network("resnet20")).eval()
+    images, labels, seen = load_images(data, inputs)
+    before = loss(network, images, labels)
+    return Task(network, seen, [*compressible(network)], lambda pruned: loss(pruned, images, labels) - before)
+
+
+def stories_task(data: Path, inputs: int) -> Task:
+    """stories260K: the divergence of the predictions on sequences of its own."""
+    network = read_llama2c(data / "weights/stories260K_llama2c_v0.bin")
     generator = torch.Generator().manual_seed(0)
-    moments = timed(f"input moments, {len(inputs)} images", lambda: input_moments(network, inputs))
-    drawn = timed("Fisher, 1 label each", lambda: fisher_diagonal(network, inputs, generator=generator).precisions())
-    kfac = timed("K-FAC, 1 label each", lambda: kronecker_fisher(network, inputs, generator=generator).precisions())
-    exact = timed(f"Gauss-Newton, {few} images", lambda: gauss_newton_precisions(network, inputs[:few]))
-    whole, diagonal = moments.precisions(), moments.precisions(diagonal=True)
-    return [
-        "gaussian",
-        InformedGaussian(precisions=whole),
-        InformedGaussian(precisions=whole, relative=True),
-        InformedStudentT(precisions=whole),
-        InformedGaussian(precisions=diagonal),
-        InformedGaussian(precisions=drawn),
-        InformedGaussian(precisions=kfac),
-        InformedGaussian(precisions=exact),
-    ]
+    found = synthetic_tokens(network, POSITIONS, inputs + HELD_OUT, generator, start=1)
+    seen, measured = found.inputs[:inputs], found.inputs[inputs:]
+    layers = [name for name in compressible(network) if name.endswith("_proj.weight")]
+    return Task(network, seen, layers, lambda pruned: predictive_divergence(network, pruned, measured).kl.value)
+
+
+def gathered(task: Task, few: int) -> list[Any]:
+    """Every latent, with the seconds that each statistic took."""
+    latents: list[Any] = ["gaussian"]
+    for names in (["input", "relative_input", "student_t_input", "input_diagonal"], ["fisher"], ["kfac"]):
+        start = time.perf_counter()
+        latents += informed_latents(names, task.network, task.inputs, layers=task.layers)
+        print(f"{names[0]:10} of {len(task.inputs)} inputs {time.perf_counter() - start:7.1f} s", flush=True)
+    return latents + informed_latents(["gauss_newton"], task.network, task.inputs[:few], layers=task.layers)
 
 
 def loss(network: nn.Module, images: Tensor, labels: Tensor) -> float:
@@ -88,28 +106,28 @@ def loss(network: nn.Module, images: Tensor, labels: Tensor) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--inputs", type=int, default=256, help="training images that the latents see")
-    parser.add_argument("--few", type=int, default=64, help="of these, images for the exact Gauss-Newton form")
+    parser.add_argument("--network", choices=("resnet20", "stories260k"), default="resnet20")
+    parser.add_argument("--inputs", type=int, default=256, help="training images, or sequences, that the latents see")
+    parser.add_argument("--few", type=int, default=64, help="of these, inputs for the exact Gauss-Newton form")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    network = runnable(arguments.data / "weights/cifar10_resnet20_akamaster.npz", load_network("resnet20")).eval()
-    images, labels, inputs = load_images(arguments.data, arguments.inputs)
-    latents = gathered(network, inputs, arguments.few)
-    before = loss(network, images, labels)
+    make = images_task if arguments.network == "resnet20" else stories_task
+    task = make(arguments.data, arguments.inputs)
+    latents = gathered(task, arguments.few)
     columns: dict[str, list[float]] = {}
     kinds: list[str] = []
     start, comparing = time.perf_counter(), 0.0
-    for layer in compressible(network):
+    for layer in task.layers:
         for kind, make in METHODS.items():
             for level in LEVELS:
-                pruned = copy.deepcopy(network)
+                pruned = copy.deepcopy(task.network)
                 prune(pruned, make(level, layer), generator=torch.Generator().manual_seed(1))
                 began = time.perf_counter()
-                (row,) = compare(network, pruned, latents=latents, layers=layer).rows
+                (row,) = compare(task.network, pruned, latents=latents, layers=layer).rows
                 comparing += time.perf_counter() - began
                 values = {name: getattr(row, name) for name in ("ap2", "relative_ap2")}
                 values |= {column: quantity.value for column, quantity in row.divergences.items()}
-                values["measured"] = loss(pruned, images, labels) - before
+                values["measured"] = task.damage(pruned)
                 kinds.append(kind)
                 for column, value in values.items():
                     columns.setdefault(column, []).append(value)
@@ -121,7 +139,7 @@ def main() -> None:
 def print_correlations(columns: dict[str, np.ndarray], kinds: np.ndarray) -> None:
     """Spearman's correlation with the measured difference."""
     measured = columns.pop("measured")
-    print(f"{'Spearman with the loss difference':34} {'all':>7}", *(f"{kind:>9}" for kind in METHODS))
+    print(f"{'Spearman with the damage':34} {'all':>7}", *(f"{kind:>9}" for kind in METHODS))
     for name, values in columns.items():
         assert len(values) == len(measured), f"{name} is missing in some cases"
         rows = [np.full(len(kinds), True), *(kinds == kind for kind in METHODS)]
