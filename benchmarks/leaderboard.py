@@ -23,12 +23,12 @@ from leaderboard_cases import Case, cases
 from leaderboard_measure import Bench, batched, losses
 from leaderboard_networks import NAMES, subject
 from leaderboard_store import measure
-from leaderboard_sums import one_layer_table
+from leaderboard_sums import one_layer_tables
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from shrinkscope.files import atomic_path
 
-STAGES = ("cases", "table", "tuned", "more")
+STAGES = ("cases", "table", "refit", "tuned", "more")
 TUNED = 80  # cases of one total sparsity that are trained on, half of them of each
 MORE = 2000  # images of the second judge
 
@@ -43,10 +43,13 @@ def run(name: str, options: argparse.Namespace) -> None:
     _describe(folder / "about.json", bench)
     until = None if options.minutes is None else time.time() + 60 * options.minutes
     if "table" in options.stage:
-        one_layer_table(folder / "table.json", made)
+        one_layer_tables(folder, made)
+    refitted = {case.number for case in listed[: made.wanted.refit]}
     if "cases" in options.stage:
-        refitted = {case.number for case in listed[: made.wanted.refit]}
         measure(folder, "cases", listed[: options.quick], lambda c: bench.record(c, refit=c.number in refitted), until)
+    if "refit" in options.stage and made.refit is not None:
+        chosen = [case for case in listed if case.number in refitted and len(case.settings) > 1]
+        measure(folder, "refit", chosen[: options.quick], bench.refit_predicted, until)
     if "tuned" in options.stage and made.training is not None:
         chosen = _of_one_total(listed, TUNED)
         measure(folder, "tuned", chosen[: options.quick], bench.tuned, until)

@@ -8,29 +8,26 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from leaderboard_rungs import KIND, KINDS, QUARTERS, TARGETS
-from scipy.optimize import nnls
+from leaderboard_rungs import KIND, QUARTERS, TARGETS
 from scipy.stats import kendalltau, rankdata, spearmanr
 
 RESAMPLES, NEAR, FEWEST = 500, 0.05, 10
 
-# What a combination may use, each also with the opposite sign where the sign is not known beforehand.
-_WEIGHTS = [*KINDS["weights"], "mean_sparsity", "depth", "parameters"]
-_NONE = ["kl_none", "tv_none", "soft_none"]
-_REAL = ["kl_real", "tv_real", "soft_real", *KINDS["covariance"], *KINDS["sum over layers"]]
+# A combination begins with its first rung and may add the others, each to a power.
 COMBINATIONS = {
-    "combined_weights": _WEIGHTS,
-    "combined_none": [*_WEIGHTS, *_NONE],
-    "combined_64": [*_WEIGHTS, *_NONE, *_REAL],
+    "combined_weights": ("relative_ap2", "ap2", "relative_rows", "relative_spectral", "ap3_gaussian", "ap3_student_t"),
+    "combined_none": ("kl_none", "js_none", "sum_of_roots_none", "relative_ap2", "relative_spectral", "ap2"),
+    "combined_64": ("kl_real", "kl_none", "sum_of_roots", "relative_ap2", "ap3_relative_input", "ap3_fisher"),
 }
-_EITHER_SIGN = ("mean_sparsity", "depth", "parameters")
+POWERS, ROUNDS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0), 2
+_TINY = 1e-12
 
 
 def with_combinations(records: pd.DataFrame) -> pd.DataFrame:
-    """The records with weighted sums of ranks, whose weights come from the other networks' cases of the family.
+    """The records with products of powers of rungs, whose powers come from the other networks' cases of the family.
 
-    Ranks are fractions within a network and family, so that they mean the same in every network; the weights are those
-    of least squares that are not negative. A network that is the only one of its family has none.
+    The powers are those, in a few rounds over the rungs, that make the mean Spearman correlation on the other networks
+    largest, each network counting the same. A network that is the only one of its family has none.
 
     Args:
         records: A row a case.
@@ -40,30 +37,35 @@ def with_combinations(records: pd.DataFrame) -> pd.DataFrame:
         values = pd.Series(np.nan, index=found.index)
         for _, family in found.groupby("family", sort=False):
             parts = dict(iter(family.groupby("network", sort=False)))
-            systems = {network: (_ranks(part, rungs), _rank(part["losses"])) for network, part in parts.items()}
+            systems = {
+                network: (np.log(part[list(rungs)].to_numpy().clip(_TINY)), rankdata(part["losses"]))
+                for network, part in parts.items()
+            }
             for network, part in parts.items():
                 others = [systems[other] for other in parts if other != network]
                 if others:
-                    values[part.index] = systems[network][0] @ _learned(others)
+                    values[part.index] = systems[network][0] @ learned_powers(others)
         found[name] = values
     return found
 
 
-def _ranks(part: pd.DataFrame, rungs: list[str]) -> np.ndarray:
-    columns = [_rank(part[rung]) for rung in rungs]
-    columns += [-_rank(part[rung]) for rung in rungs if rung in _EITHER_SIGN]
-    return np.stack(columns, axis=1)
+def learned_powers(systems: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Powers of the rungs, the first 1.
 
+    Args:
+        systems: Of each network the logarithms of the rungs (cases, rungs) and the ranks of what was measured.
+    """
 
-def _rank(values: pd.Series) -> np.ndarray:
-    return (rankdata(values.to_numpy()) - 0.5) / len(values) - 0.5
+    def mean(powers: np.ndarray) -> float:
+        return float(np.mean([np.corrcoef(rankdata(logs @ powers), ranks)[0, 1] for logs, ranks in systems]))
 
-
-def _learned(systems: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    # Each network counts the same, however many cases it has.
-    matrix = np.concatenate([ranks / np.sqrt(len(ranks)) for ranks, _ in systems])
-    right = np.concatenate([rank / np.sqrt(len(rank)) for _, rank in systems])
-    return nnls(matrix, right)[0]
+    powers = np.zeros(systems[0][0].shape[1])
+    powers[0] = 1.0
+    for _ in range(ROUNDS):
+        for index in range(1, len(powers)):
+            tried = [np.concatenate([powers[:index], [power], powers[index + 1 :]]) for power in POWERS]
+            powers = max(tried, key=mean)
+    return powers
 
 
 def reliability(part: pd.DataFrame, target: str) -> float:
@@ -82,12 +84,31 @@ def reliability(part: pd.DataFrame, target: str) -> float:
     return 2 * half / (1 + half)
 
 
-def stepped_up(part: pd.DataFrame, target: str) -> tuple[float, float]:
-    """Reliability of half of the images: by Spearman-Brown from its halves, and measured. Is the formula right here?"""
-    quarters = part[[f"{target}_{index}" for index in range(QUARTERS)]].to_numpy()
-    quarter = np.mean([spearmanr(quarters[:, a], quarters[:, b])[0] for a, b in combinations(range(QUARTERS), 2)])
+def halves(part: pd.DataFrame, target: str) -> tuple[float, float]:
+    """Reliability of half of the images: by Spearman-Brown from quarters, and as halves show it."""
     whole = reliability(part, target)
-    return float(2 * quarter / (1 + quarter)), whole / (2 - whole)
+    quarter = _quarter(part, target)
+    return 2 * quarter / (1 + quarter), whole / (2 - whole)
+
+
+def grown(part: pd.DataFrame, target: str) -> float:
+    """The reliability of the whole if its odds grow from halves as they did from quarters to halves.
+
+    Spearman-Brown doubles the odds r/(1 − r) with each doubling of the images. Ranks of cases that change next to
+    nothing are all noise, and gain less.
+    """
+    whole, quarter = reliability(part, target), _quarter(part, target)
+    half = whole / (2 - whole)
+    if not 0 < quarter < 1 or not 0 < half < 1:
+        return float("nan")
+    odds = half / (1 - half)
+    odds *= odds / (quarter / (1 - quarter))
+    return odds / (1 + odds)
+
+
+def _quarter(part: pd.DataFrame, target: str) -> float:
+    quarters = part[[f"{target}_{index}" for index in range(QUARTERS)]].to_numpy()
+    return float(np.mean([spearmanr(quarters[:, a], quarters[:, b])[0] for a, b in combinations(range(QUARTERS), 2)]))
 
 
 def correlations(records: pd.DataFrame) -> pd.DataFrame:

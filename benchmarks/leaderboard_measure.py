@@ -18,7 +18,7 @@ from shrinkscope.experiments.config import Training
 from shrinkscope.experiments.train import train
 from shrinkscope.weights import compressible
 
-REFIT_BATCH = 128
+REFIT_BATCH, FEW = 128, 64
 TUNING, TUNED_ON = Training(epochs=1, batch_size=64, learning_rate=0.01), 1280
 TEMPERATURE = 2.0
 DISTANCES = ("kl", "reversed", "jensen_shannon", "tv", "tempered")
@@ -104,6 +104,23 @@ class Bench:
         after = self.run(images)
         self.model.load_state_dict(self._state)
         return {"number": case.number, "more": (losses(after, labels) - before).float()}
+
+    def refit_predicted(self, case: Case) -> Record:
+        """The mean KL of the predictions on the first unlabelled inputs after re-estimating batch norm from them alone.
+
+        Args:
+            case: The case.
+        """
+        few = batched(self.subject.inputs["real"][:FEW], FEW)
+        self._write(case)
+        with torch.inference_mode():
+            for norm in self._training(0):
+                norm.train()
+            self.run(few)
+            self._all_evaluating()
+            found = distances(self._before["real"][:FEW], self.run(few))
+        self.model.load_state_dict(self._state)
+        return {"number": case.number, "kl_refit": float(found[0].double().mean())}
 
     def tuned(self, case: Case) -> Record:
         """The change of the losses after brief training, removed weights held at zero.

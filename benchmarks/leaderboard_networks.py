@@ -34,9 +34,9 @@ WANTED = {
     "lenet300": Wanted(),
     "digits": Wanted(),
     "transformer": Wanted(one_layer=400),
-    "resnet32": Wanted(one_layer=300, total=60, refit=150),
-    "efficientnet_lite0": Wanted(one_layer=120, total=50, refit=0),
-    "resnet56": Wanted(one_layer=200, total=50, refit=100),
+    "resnet32": Wanted(one_layer=200, total=50, refit=60),
+    "efficientnet_lite0": Wanted(one_layer=100, mixed=50, total=30, refit=0),
+    "resnet56": Wanted(one_layer=150, mixed=60, total=40, refit=40),
 }
 
 Samples = tuple[Tensor, Tensor]

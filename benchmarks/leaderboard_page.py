@@ -11,11 +11,12 @@ from typing import Any
 
 import pandas as pd
 from leaderboard_cases import Case, Wanted, cases
-from leaderboard_correlations import correlations, stepped_up, with_combinations
+from leaderboard_correlations import correlations, grown, halves, reliability, with_combinations
 from leaderboard_details import details
 from leaderboard_networks import NAMES
 from leaderboard_rungs import BASELINES, KINDS, TARGETS, rows_of
 from leaderboard_store import measured
+from leaderboard_sums import table_of
 from leaderboard_tables import best, costs_table, number, peers_table, row_of, table, value_of
 from leaderboard_text import CEILING_HEAD, CEILING_TAIL, HEAD, READING
 
@@ -38,7 +39,8 @@ def write_page(work: Path) -> None:
     old = pd.read_csv(RECORDS) if RECORDS.exists() and "losses_0" in RECORDS.read_text()[:2000] else None
     for name in NAMES:
         folder = work / name
-        if measured(folder, "cases") and (folder / "about.json").exists() and (folder / "table.json").exists():
+        needed = [folder / f"{file}.json" for file in ("about", "table-real", "table-none")]
+        if measured(folder, "cases") and all(file.exists() for file in needed):
             facts["networks"][name], rows = _gathered(folder)
             parts.append(rows)
         elif old is not None and name in set(old["network"]):
@@ -68,7 +70,7 @@ def _gathered(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
 
 
 def _table_cost(folder: Path) -> dict[str, float]:
-    content = json.loads((folder / "table.json").read_text())
+    content = table_of(folder, "real")
     return {"forwards": content["forwards"], "seconds": content["seconds"]}
 
 
@@ -195,11 +197,11 @@ def _later(found: pd.DataFrame) -> str:
             first = best(group, [r for r in group["rung"] if r not in KINDS["all judged images, unlabelled"]])
             rows.append(
                 [network, family, str(first["cases"]), number(first["ceiling"]), row_of(first)]
-                + [value_of(group, rung) for rung in ("kl_real", "kl_none", "sum_of_kl", "relative_ap2", "ap2")]
+                + [value_of(group, rung) for rung in ("kl_refit", "kl_real", "kl_none", "sum_of_kl", "relative_ap2")]
                 + [row_of(best(group, KINDS["weights"])), row_of(best(group, BASELINES))]
             )
-        head = ["network", "family", "cases", "ceiling", "best measure", "`kl_real`", "`kl_none`", "`sum_of_kl`"]
-        head += ["`relative_ap2`", "`ap2`", "best of the weights", "best trivial"]
+        head = ["network", "family", "cases", "ceiling", "best measure", "`kl_refit`", "`kl_real`", "`kl_none`"]
+        head += ["`sum_of_kl`", "`relative_ap2`", "best of the weights", "best trivial"]
         text += f"**The loss {TARGETS[target]}**, ranked by measures taken just after compression:\n\n"
         text += table(head, rows) + "\n"
     return text
@@ -221,10 +223,18 @@ def _losing(found: pd.DataFrame) -> str:
 def _ceilings(records: pd.DataFrame) -> str:
     rows = []
     for (network, family), group in records.groupby(["network", "family"], sort=False):
-        expected, seen = stepped_up(group, "losses")
+        expected, seen = halves(group, "losses")
+        ceilings = [math.sqrt(reliability(group, "losses")), math.sqrt(grown(group, "losses"))]
         oracle = [_against(group, rung) for rung in KINDS["all judged images, unlabelled"]]
-        rows.append([network, family, number(expected), number(seen), *map(number, oracle)])
-    head = ["network", "family", "half, by the formula from quarters", "half, measured"]
+        rows.append([network, family, number(expected), number(seen), *map(number, ceilings), *map(number, oracle)])
+    head = [
+        "network",
+        "family",
+        "half, by the formula from quarters",
+        "half, measured",
+        "ceiling",
+        "ceiling, as it grows",
+    ]
     head += ["KL on all judged images", "soft, likewise"]
     return CEILING_HEAD + table(head, rows) + CEILING_TAIL
 

@@ -1,6 +1,5 @@
 """From what was measured to one row a case: the measured differences, and what each rung says."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from leaderboard_cases import Case
 from leaderboard_measure import DISTANCES
 from leaderboard_networks import UNLABELLED
 from leaderboard_store import measured
-from leaderboard_sums import INPUTS, sums
+from leaderboard_sums import INPUTS, sums, table_of
 from torch import Tensor
 
 QUARTERS = 4
@@ -25,8 +24,10 @@ SHORT = {"kl": "kl", "tv": "tv", "jensen_shannon": "js", "tempered": "soft"}
 SETS = ("real", "unsure", "fresh", "none")
 # What the rungs of each kind may look at.
 KINDS = {
-    "unlabelled": [f"{short}_{name}{size}" for short in SHORT.values() for name in SETS[:3] for size in ("", "_all")],
-    "no data": [f"{short}_none{size}" for short in SHORT.values() for size in ("", "_all")],
+    "unlabelled": [f"{short}_{name}{size}" for short in SHORT.values() for name in SETS[:3] for size in ("", "_all")]
+    + ["kl_refit"],
+    "no data": [f"{short}_none{size}" for short in SHORT.values() for size in ("", "_all")]
+    + ["sum_of_kl_none", "sum_of_roots_none"],
     "sum over layers": ["sum_of_kl", "sum_of_roots"],
     "covariance": ["ap3_input", "ap3_relative_input", "ap3_fisher", "ap3_kfac"],
     "weights": ["ap3_gaussian", "ap3_student_t", "ap2", "relative_ap2", "relative_rows", "relative_spectral", "turned"],
@@ -47,10 +48,11 @@ def rows_of(folder: Path, cases: list[Case]) -> pd.DataFrame:
         cases: The network's cases, for their settings.
     """
     settings = {case.number: case.settings for case in cases}
-    table = json.loads((folder / "table.json").read_text())["table"]
+    tables = {name: table_of(folder, name)["table"] for name in ("real", "none")}
     later = {
         stage: {record["number"]: record[stage] for record in measured(folder, stage)} for stage in ("tuned", "more")
     }
+    refitted = {record["number"]: record["kl_refit"] for record in measured(folder, "refit")}
     draws, rows = np.random.default_rng(0), []
     for record in sorted(measured(folder, "cases"), key=lambda record: record["number"]):
         number = record["number"]
@@ -60,9 +62,11 @@ def rows_of(folder: Path, cases: list[Case]) -> pd.DataFrame:
             values = record.get(target) if target == "refit" else later[target].get(number)
             row |= {} if values is None else measured_columns(target, values)
         seen = predicted(record["distances"])
-        # The sum over one layer is what that layer does alone.
-        alone = dict.fromkeys(KINDS["sum over layers"], seen["kl_real"])
-        row |= seen | (sums(table, settings[number]) if len(settings[number]) > 1 else alone) | record["weights"]
+        row |= seen | record["weights"] | ({"kl_refit": refitted[number]} if number in refitted else {})
+        for name, end in (("real", ""), ("none", "_none")):
+            # The sum over one layer is what that layer does alone.
+            alone = {f"sum_of_kl{end}": seen[f"kl_{name}"], f"sum_of_roots{end}": seen[f"kl_{name}"]}
+            row |= sums(tables[name], settings[number], end) if len(settings[number]) > 1 else alone
         rows.append(row | {"random": float(draws.random())})
     return pd.DataFrame(rows)
 
@@ -107,6 +111,9 @@ def costs(scanned: float, judged: int, sizes: dict[str, int], steps: int) -> dic
     found: dict[str, tuple[float, float]] = dict.fromkeys(KINDS["weights"] + KINDS["trivial"], (0.0, 0.0))
     found |= dict.fromkeys(KINDS["covariance"], (0.0, 3.0 * min(UNLABELLED, sizes["real"])))
     found |= dict.fromkeys(KINDS["sum over layers"], (0.0, once))
+    found["kl_refit"] = (2 * min(sizes["real"], INPUTS), 0.0)
+    synthetic = 3.0 * steps * min(sizes["none"], INPUTS)
+    found |= dict.fromkeys(("sum_of_kl_none", "sum_of_roots_none"), (0.0, once + synthetic))
     for short in SHORT.values():
         for name, size in sizes.items():
             made = 3.0 * steps if name == "none" else 0.0
@@ -115,6 +122,6 @@ def costs(scanned: float, judged: int, sizes: dict[str, int], steps: int) -> dic
         found[f"{short}_judge"] = (judged, 0.0)
     few, none = min(sizes["real"], INPUTS), min(sizes["none"], INPUTS)
     found["combined_weights"] = (0.0, 0.0)
-    found["combined_none"] = (none, 3.0 * steps * none)
-    found["combined_64"] = (few + none, 3.0 * steps * none + once + 3.0 * min(UNLABELLED, sizes["real"]))
+    found["combined_none"] = (none, 3.0 * steps * none + once)
+    found["combined_64"] = (few + none, 3.0 * steps * none + 2 * once + 3.0 * min(UNLABELLED, sizes["real"]))
     return found

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from leaderboard_cases import Settings
 from leaderboard_networks import Subject
+from torch import Tensor
 
 from shrinkscope import scan
 from shrinkscope.compression import CompressionMethod, LowRank, MagnitudePruning, RandomPruning, UniformQuantisation
@@ -25,11 +26,19 @@ Table = dict[str, dict[str, list[tuple[float, float]]]]
 """Layer → method → the points (position, log KL) between which is interpolated."""
 
 
-def one_layer_table(path: Path, subject: Subject) -> None:
-    """Scan the layers one at a time on the first unlabelled inputs, unless the file is there."""
-    if path.exists():
-        return
-    inputs = subject.inputs["real"][:INPUTS]
+def one_layer_tables(folder: Path, subject: Subject) -> None:
+    """Scan the layers one at a time on the first unlabelled inputs and on synthetic ones, unless that is done."""
+    for name in ("real", "none"):
+        if not (folder / f"table-{name}.json").exists():
+            _scan_layers(folder / f"table-{name}.json", subject, subject.inputs[name][:INPUTS])
+
+
+def table_of(folder: Path, name: str) -> dict:
+    """What ``one_layer_tables`` kept: ``table``, ``forwards`` over the inputs, and ``seconds``."""
+    return json.loads((folder / f"table-{name}.json").read_text())
+
+
+def _scan_layers(path: Path, subject: Subject, inputs: Tensor) -> None:
     found = scan(
         subject.network,
         inputs=inputs,
@@ -49,15 +58,18 @@ def one_layer_table(path: Path, subject: Subject) -> None:
         temporary.write_text(json.dumps(content))
 
 
-def sums(table: Mapping[str, Mapping[str, list[tuple[float, float]]]], settings: Settings) -> dict[str, float]:
+def sums(
+    table: Mapping[str, Mapping[str, list[tuple[float, float]]]], settings: Settings, end: str
+) -> dict[str, float]:
     """Σ KL_l, and (Σ √KL_l)², which adds the interaction that errors in one direction have.
 
     Args:
-        table: From ``one_layer_table``.
+        table: From ``one_layer_tables``.
         settings: Layer → method.
+        end: Of the names.
     """
     alone = np.array([_value(table.get(name, {}), method) for name, method in settings.items()])
-    return {"sum_of_kl": float(alone.sum()), "sum_of_roots": float(np.sqrt(alone).sum() ** 2)}
+    return {f"sum_of_kl{end}": float(alone.sum()), f"sum_of_roots{end}": float(np.sqrt(alone).sum() ** 2)}
 
 
 def _value(points: Mapping[str, list[tuple[float, float]]], method: CompressionMethod) -> float:

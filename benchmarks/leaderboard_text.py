@@ -43,9 +43,11 @@ with spectral norms, `turned` = 1 − cos² of the angle between the weights bef
 `input`, `fisher`, `kfac` with covariances from {UNLABELLED} unlabelled inputs (EfficientNet: {INPUTS}), labels drawn
 from the network. Values of layers are added up. `sum_of_kl`: the sum over the layers of the KL of each alone, from a
 scan at a few levels on {INPUTS} inputs, interpolated in log KL against log level (bits: against bits); `sum_of_roots`:
-the square of the sum of their roots, which has the interaction of errors that point the same way. `combined_…`: sums
-of ranks, with non-negative weights learned on the *other* networks' cases of the family: of the weights alone, with
-synthetic inputs, with {INPUTS} unlabelled ones.
+the square of the sum of their roots, which has the interaction of errors that point the same way. `combined_…`:
+products of powers of such measures, the powers learned on the *other* networks' cases of the family: of the weights
+alone, with synthetic inputs, with {INPUTS} unlabelled ones. `…_none` of the sums: the same on synthetic inputs.
+`kl_refit`: `kl_real` with the batch norm statistics of the compressed network re-estimated from these {INPUTS} inputs
+first (not for one layer alone).
 
 *After re-estimation*: running statistics from {POOL} unlabelled images in batches of {REFIT_BATCH}, cumulative
 average. *After training*: {TUNED_ON} labelled images once, {TUNED_ON // TUNING.batch_size} steps of
@@ -90,7 +92,9 @@ for trained networks, not for pairs: the change of its metrics of the layer, and
 
 CEILING_HEAD = """\
 The ceiling steps the agreement of two halves of the images up to the whole by Spearman–Brown, a formula made for
-Pearson's correlation. The same step from quarters to halves can be compared with what halves show:
+Pearson's correlation: it doubles the odds r/(1 − r) with each doubling of the images. The same step from quarters to
+halves can be compared with what halves show. Where cases that change next to nothing are ranked, more images help less,
+and the ceiling is too high; *as it grows* takes the odds to grow from halves as they did from quarters to halves.
 
 """
 
