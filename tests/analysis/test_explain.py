@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from shrinkscope import explain
-from shrinkscope.analysis.explain import runnable
 from shrinkscope.errors import DataError, OutputError, WeightsError
 from shrinkscope.experiments.zoo import load_data, load_network
+from shrinkscope.weights import runnable
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 needs_mnist = pytest.mark.skipif(not SHARED.exists(), reason="needs LeNet-300 and MNIST's test set in ../shared/data")

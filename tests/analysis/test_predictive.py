@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from shrinkscope import MagnitudePruning, UniformQuantisation, compress, explain
-from shrinkscope.analysis.explain import runnable
 from shrinkscope.analysis.predictive import PredictionWatch, predictive_of
 from shrinkscope.analysis.wording import at_most_points
 from shrinkscope.errors import DataError, TheoryError, WeightsError
@@ -24,6 +23,7 @@ from shrinkscope.experiments.zoo import load_data, load_inputs, load_network
 from shrinkscope.performance import Predictions, Reading, predictions, predictive_distances
 from shrinkscope.theory.confidence import bernstein_upper, betting_upper, binomial_upper
 from shrinkscope.theory.predictive import accuracy_from_shares
+from shrinkscope.weights import runnable
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 needs_mnist = pytest.mark.skipif(not SHARED.exists(), reason="needs LeNet-300 and MNIST's test set in ../shared/data")

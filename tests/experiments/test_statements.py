@@ -116,7 +116,7 @@ def test_a_tolerance_is_checked_before_anything_is_computed():
 
 @pytest.mark.skipif(not (DATA / "weights").is_dir(), reason="real weights are not laid out")
 def test_on_a_real_pair_the_predictive_bound_is_far_below_the_paper_s():
-    from shrinkscope.analysis.explain import runnable
+    from shrinkscope.weights import runnable
 
     network, data = load_network("lenet300"), load_data(str(DATA / "mnist_t10k"))
     pair = [runnable(DATA / "weights" / f"lenet300_rjoe_{name}.npz", network) for name in ("dense", "pruned_retrained")]

@@ -15,7 +15,16 @@ from shrinkscope.performance.data import Inputs
 from shrinkscope.performance.outputs import Outputs
 from shrinkscope.performance.reading import Kind
 from shrinkscope.version import version
-from shrinkscope.weights import LayerSelection, LayersLike, Pairing, PairMoments, WeightsLike, open_weights, pair
+from shrinkscope.weights import (
+    LayerSelection,
+    LayersLike,
+    Pairing,
+    PairMoments,
+    WeightsLike,
+    open_weights,
+    pair,
+    runnable,
+)
 
 Progress = Callable[[str, int], None]
 """Called after each layer with its name and number of elements."""
@@ -65,8 +74,6 @@ def compare(
     """
     latents = [*latents]
     if inputs is not None and informed_names(latents):
-        from shrinkscope.analysis.explain import runnable  # which itself compares
-
         reading = {"kind": kind, "scale": scale, "padding": padding, "outputs": outputs}
         latents = informed_latents(latents, runnable(dense, network), inputs, layers=layers, **reading)
     chosen = resolve_latents(latents)

@@ -1,8 +1,7 @@
 """Joining what compression did to the weights with what it did to the performance."""
 
-import copy
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -11,8 +10,9 @@ from torch import nn
 
 from shrinkscope.analysis.compare import compare
 from shrinkscope.analysis.comparison import Comparison
+from shrinkscope.analysis.informed import informed_names
 from shrinkscope.analysis.predictive import PredictionWatch, Predictive, predictive_of
-from shrinkscope.errors import OutputError, WeightsError
+from shrinkscope.errors import OutputError
 from shrinkscope.files import json_text, write_text
 from shrinkscope.latent import DEFAULT, Latent
 from shrinkscope.performance import (
@@ -25,12 +25,12 @@ from shrinkscope.performance import (
     predictive_distances,
 )
 from shrinkscope.performance.bootstrap import check_resampling
-from shrinkscope.performance.data import Data, Inputs
+from shrinkscope.performance.data import Data, Inputs, input_batches
 from shrinkscope.performance.divergence import INPUTS_A_BATCH
 from shrinkscope.performance.metrics import default_metrics
 from shrinkscope.performance.outputs import Outputs
 from shrinkscope.theory.confidence import check_confidence
-from shrinkscope.weights import LayersLike, WeightsLike, open_weights
+from shrinkscope.weights import LayersLike, WeightsLike, runnable
 
 ONE_SPLIT = "data"
 """Name of the only split when the data are not given by split."""
@@ -120,7 +120,8 @@ def explain(
         outputs: Finds the tensor of scores in what the networks return; None takes a tensor, or the one called
             ``logits``.
         padding: Token id that marks positions that do not count.
-        latents: Latent distributions, by name or as objects.
+        latents: Latent distributions, by name or as objects. The Σ⁻¹ of ``"input"``, ``"fisher"``, ``"kfac"`` and the
+            others of ``informed_latents`` is gathered from the inputs, or from those of ``data``.
         layers: Which layers the comparison covers; the performance is always that of the whole network.
         resamples: Resamples of the paired bootstrap.
         confidence: Probability that the intervals aim at, and with which each of the bounds holds.
@@ -145,7 +146,20 @@ def explain(
     reading = Reading(kind=kind, scale=scale, padding=padding, outputs=outputs).checked()
     if data is not None:
         check_resampling(resamples, confidence)
-    comparison = compare(dense, compressed, latents=latents, layers=layers)
+    asked = [*latents]
+    inputs = _read_again(inputs, asked)
+    comparison = compare(
+        dense,
+        compressed,
+        latents=asked,
+        layers=layers,
+        inputs=_first_inputs(data) if inputs is None else inputs,
+        network=network,
+        kind=kind,
+        scale=scale,
+        padding=padding,
+        outputs=outputs,
+    )
     if inputs is None and data is None:
         return Explanation(comparison=comparison, performance={})
     networks = {"dense": runnable(dense, network), "compressed": runnable(compressed, network)}
@@ -176,38 +190,21 @@ def _telling(progress: Callable[[str, int], None] | None, stage: str) -> Callabl
     return None if progress is None else lambda done: progress(stage, done)
 
 
+def _read_again(inputs: Inputs | None, latents: list[Latent | str]) -> Inputs | None:
+    """The inputs, kept in memory where they can be read once and latents are gathered from them, too."""
+    once = isinstance(inputs, Iterator) and informed_names(latents)
+    return list(input_batches(inputs, INPUTS_A_BATCH)) if once and inputs is not None else inputs
+
+
+def _first_inputs(data: Data | Mapping[str, Data] | None) -> Inputs | None:
+    """Inputs of the first split, where they can be read more than once."""
+    first = next(iter(_splits(data).values()), None)
+    if first is None or isinstance(first, Iterator):
+        return None
+    return first  # type: ignore[return-value]  # targets are passed over
+
+
 def _splits(data: Data | Mapping[str, Data] | None) -> Mapping[str, Data]:
     if data is None:
         return {}
     return data if isinstance(data, Mapping) else {ONE_SPLIT: data}  # type: ignore[return-value]
-
-
-def runnable(weights: WeightsLike, network: nn.Module | None) -> nn.Module:
-    """The weights as a network that can be run.
-
-    Args:
-        weights: A module, or weights that need one.
-        network: The architecture for weights that are not a module.
-
-    Returns:
-        The module itself, or a copy of ``network`` that holds the weights.
-
-    Raises:
-        WeightsError: If there is no network, or it does not fit the weights.
-    """
-    if isinstance(weights, nn.Module):
-        return weights
-    source = open_weights(weights)
-    if network is None:
-        raise WeightsError(
-            f"{source.origin} holds weights without a network to run them in; give one: network=… (--network)"
-        )
-    model = copy.deepcopy(network)
-    state = {name: view.read() for name, view in source.items()}
-    state |= {alias: state[name] for alias, name in source.tied.items()}
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        found = " ".join(str(error).split())[:300]
-        raise WeightsError(f"{source.origin} does not fit the network {type(network).__name__}: {found}") from error
-    return model

@@ -102,8 +102,8 @@ def _gathered(
         raise LatentError("no latent is gathered from inputs; add --latent input, fisher or kfac, or leave them out")
     if network is None or inputs is None:
         return None if latents is None else [*latents]
-    from shrinkscope.analysis.explain import runnable
     from shrinkscope.experiments.zoo import load_inputs, load_network
+    from shrinkscope.weights import runnable
 
     given = token_ids(load_inputs(inputs))
     model = runnable(dense, load_network(network))

@@ -7,9 +7,9 @@ import typer
 
 from shrinkscope.cli.options import (
     Exclude,
+    InformedLatents,
     Json,
     Kind,
-    Latents,
     Layers,
     Out,
     Roles,
@@ -61,7 +61,7 @@ def explain(
     layers: Layers = None,
     exclude: Exclude = None,
     role: Roles = None,
-    latent: Latents = None,
+    latent: InformedLatents = None,
     sort: SortBy = "relative_ap2",
     top: Top = 20,
     json: Json = False,

@@ -7,9 +7,9 @@ import typer
 
 from shrinkscope.cli.options import (
     Exclude,
+    InformedLatents,
     Json,
     Kind,
-    Latents,
     Layers,
     Scale,
     Top,
@@ -75,7 +75,7 @@ def scan(
     ] = None,
     layers: Layers = None,
     exclude: Exclude = None,
-    latent: Latents = None,
+    latent: InformedLatents = None,
     seed: Annotated[int, typer.Option(help="Of random pruning.", min=0)] = 0,
     every_level: Annotated[
         bool, typer.Option("--every-level", help="Also run the harsher levels of layers that have collapsed.")
@@ -115,10 +115,10 @@ def scan(
     Example: shrinkscope scan dense.npz --network lenet300 --inputs mnist/ --method lowest --cache scans/
     """
     from shrinkscope.analysis import scan as scan_layers
-    from shrinkscope.analysis.explain import runnable
     from shrinkscope.analysis.scan.methods import DEFAULT_METHODS
     from shrinkscope.experiments.zoo import load_data, load_inputs, load_network
     from shrinkscope.latent import DEFAULT
+    from shrinkscope.weights import runnable
 
     model = runnable(weights, load_network(network))
     labelled = None if data is None else load_data(data)

@@ -53,11 +53,11 @@ def theory(
 
     Example: shrinkscope theory dense.npz pruned.npz --network lenet300 --data mnist/
     """
-    from shrinkscope.analysis.explain import runnable
     from shrinkscope.errors import DataError
     from shrinkscope.experiments.statements import put_to_the_test
     from shrinkscope.experiments.zoo import load_data, load_network
     from shrinkscope.report import print_statements, save_statements
+    from shrinkscope.weights import runnable
 
     pair = labelled = None
     if dense is not None and compressed is not None and network is not None and data is not None:

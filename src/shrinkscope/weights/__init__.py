@@ -4,6 +4,7 @@ from shrinkscope.weights.groups import GroupSums
 from shrinkscope.weights.moments import PairMoments
 from shrinkscope.weights.pairing import Mismatch, Pairing, TensorPair, pair
 from shrinkscope.weights.role import COMPRESSIBLE, ROLES, Role
+from shrinkscope.weights.runnable import runnable
 from shrinkscope.weights.saving import save_tensors
 from shrinkscope.weights.selection import LayerSelection, LayersLike
 from shrinkscope.weights.source import WeightsLike, compressible, open_weights
@@ -29,6 +30,7 @@ __all__ = [
     "compressible",
     "open_weights",
     "pair",
+    "runnable",
     "save_tensors",
     "summarise",
 ]

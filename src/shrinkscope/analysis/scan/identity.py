@@ -21,7 +21,7 @@ def identity_of(
     samples: Samples,
     passes: Passes | None,
     reading: Reading,
-    latents: Sequence[Latent],
+    latents: Sequence[Latent | str],
     seed: int,
 ) -> str:
     """A hash of weights, inputs, targets, the dense outputs, how they are read, latents, seed, device and versions.
@@ -33,7 +33,7 @@ def identity_of(
         samples: What is put through it.
         passes: Its dense outputs; None without inputs.
         reading: How outputs are read.
-        latents: Latent distributions.
+        latents: Latent distributions as they were asked for: what a name gathers follows from the rest.
         seed: Of methods that draw.
 
     Raises:
@@ -50,16 +50,20 @@ def identity_of(
     return digest([part.encode() for part in (*about, *tensors)])
 
 
-def described(latent: Latent) -> str:
-    """A latent as a JSON text, or as its repr where it has none.
+def described(latent: Latent | str) -> str:
+    """A latent as a JSON text, or as its repr where it has none; by name where one was asked for by its name.
 
     Args:
         latent: The latent.
     """
+    if isinstance(latent, str):
+        return latent
     return msgspec.json.encode(latent, enc_hook=repr).decode() if isinstance(latent, msgspec.Struct) else repr(latent)
 
 
-def _exactly(latent: Latent) -> str:
+def _exactly(latent: Latent | str) -> str:
+    if isinstance(latent, str):
+        return latent
     try:
         return msgspec.json.encode(latent).decode() if isinstance(latent, msgspec.Struct) else _unknown(latent)
     except TypeError:

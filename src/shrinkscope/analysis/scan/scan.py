@@ -9,6 +9,7 @@ import msgspec
 import torch
 from torch import nn
 
+from shrinkscope.analysis.informed import informed_latents, informed_names
 from shrinkscope.analysis.scan.cache import ScanCache
 from shrinkscope.analysis.scan.candidate import Layer, layers_of
 from shrinkscope.analysis.scan.collapse import RULES
@@ -19,7 +20,7 @@ from shrinkscope.analysis.scan.records import ScanCost, ScanRow, ScanSettings
 from shrinkscope.analysis.scan.result import Scan
 from shrinkscope.analysis.scan.substitute import preserved
 from shrinkscope.analysis.scan.walk import Walk
-from shrinkscope.analysis.scan.yardstick import Yardstick, samples_of
+from shrinkscope.analysis.scan.yardstick import Samples, Yardstick, samples_of
 from shrinkscope.compression import CompressionMethod
 from shrinkscope.compression.checks import listing
 from shrinkscope.errors import DataError, SelectionError
@@ -74,7 +75,8 @@ def scan(
             layers are replaced.
         levels: Fractions to remove, bits, or ranks as fractions to keep, for all methods; or a mapping by method.
         layers: Which layers; every convolution and linear layer by default, tied weights once.
-        latents: Latent distributions of the AP3 columns.
+        latents: Latent distributions of the AP3 columns. The Σ⁻¹ of ``"input"``, ``"fisher"``, ``"kfac"`` and the
+            others of ``informed_latents`` is gathered from the inputs first.
         metrics: Name → metric for ``data``; loss (nats) and accuracy (fraction) by default, squared_error for a
             regression.
         kind: What the outputs predict: classes, tokens or regression. None tells from their shape: three dimensions are
@@ -105,21 +107,24 @@ def scan(
     Source: derived here; tests/analysis/scan/test_scan.py compares with compressing and running whole networks.
     """
     begun = time.perf_counter()
-    sweeps, chosen = as_sweeps(methods, levels), resolve_latents(latents)
+    sweeps, asked = as_sweeps(methods, levels), [*latents]
     names = list(compressible(model, layers))
     _check(model, names, layers, cache, metrics)
     reading = Reading(kind=kind, scale=scale, padding=padding, outputs=outputs).checked()
     metrics = default_metrics(reading.regression) if metrics is None else metrics
+    samples = samples_of(inputs, data, reading, batch_size)
+    chosen = _chosen(asked, model, samples, reading, layers)
+    # What a name gathers follows from the network and the inputs, which are told apart in other ways.
+    named = [name if informed_names([name]) else latent for name, latent in zip(asked, chosen, strict=True)]
     with ExitStack() as stack:
         store = None if cache is None else stack.enter_context(ScanCache(cache))
         for context in (preserved(model), evaluation_mode(model), torch.no_grad()):
             stack.enter_context(context)
-        samples = samples_of(inputs, data, reading, batch_size)
         passes = Passes(model, samples.inputs, memory, outputs) if samples.inputs else None
         yardstick = None
         if passes is not None:
             yardstick = Yardstick(samples, passes.dense, metrics, reading, required=inputs is not None)
-        identity = "" if store is None else identity_of(model, samples, passes, reading, chosen, seed)
+        identity = "" if store is None else identity_of(model, samples, passes, reading, named, seed)
         walk = Walk(passes, yardstick, chosen, seed=seed, early_stop=early_stop, store=store, identity=identity)
         rows = _walked(walk, layers_of(model, names), sweeps, progress)
         notes = () if store is None else tuple(store.damaged)
@@ -127,7 +132,7 @@ def scan(
         model=type(model).__name__,
         methods={sweep.name: tuple(sweep.methods) for sweep in sweeps},
         layers=msgspec.json.encode(LayerSelection.of(layers)).decode(),
-        latents=tuple(map(described, chosen)),
+        latents=tuple(map(described, named)),
         inputs=samples.inputs_predicted,
         samples=samples.labelled,
         metrics=tuple(metrics) if samples.labelled else (),
@@ -141,6 +146,17 @@ def scan(
     )
     cost = _cost(walk, passes, rows, memory, time.perf_counter() - begun)
     return Scan(rows=rows, cost=cost, settings=settings, notes=notes)
+
+
+def _chosen(
+    asked: list[Latent | str], model: nn.Module, samples: Samples, reading: Reading, layers: LayersLike
+) -> tuple[Latent, ...]:
+    """The latents, with what is gathered from the inputs whose predictions are compared."""
+    inputs = [batch for batch, predicted in zip(samples.inputs, samples.predicted, strict=True) if predicted]
+    if inputs and informed_names(asked):
+        options = {"kind": reading.kind, "scale": reading.scale, "padding": reading.padding, "outputs": reading.outputs}
+        asked = informed_latents(asked, model, inputs, layers=layers, **options)
+    return resolve_latents(asked)
 
 
 def _check(
