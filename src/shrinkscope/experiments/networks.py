@@ -8,16 +8,18 @@ from safetensors.torch import load_file
 from torch import nn
 
 from shrinkscope.errors import WeightsError
-from shrinkscope.experiments.zoo.networks import load_network
+from shrinkscope.experiments.architectures import architecture
+from shrinkscope.experiments.pretrained import load_pretrained
 from shrinkscope.weights import save_tensors
 
 
-def new_network(name: str, seed: int) -> nn.Module:
+def new_network(name: str, seed: int, classes: int | None = None) -> nn.Module:
     """A network with the initialisation that a seed draws; the global generators stay as they are.
 
     Args:
-        name: Name of the network, or ``package.module:function``.
+        name: Name of the network, as for ``architecture``.
         seed: Seed of the initialisation.
+        classes: Number of classes of the last layer; None: as the network has it.
 
     Returns:
         The network, in evaluation mode.
@@ -28,7 +30,31 @@ def new_network(name: str, seed: int) -> nn.Module:
     # Layers draw their initial weights from the global generator and take no other; so it is lent and put back.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return load_network(name).eval()
+        return architecture(name, classes).eval()
+
+
+def starting_network(
+    name: str, seed: int, classes: int | None = None, *, weights: str | None = None, keep_head: bool = True
+) -> nn.Module:
+    """A network as its training begins: initialised by the seed, and then filled with weights where there are any.
+
+    Args:
+        name: Name of the network, as for ``architecture``.
+        seed: Seed of the initialisation.
+        classes: Number of classes of the last layer; None: as the network has it.
+        weights: As for ``load_pretrained``; None leaves the initialisation.
+        keep_head: Whether the last layer comes from the weights, too.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        WeightsError: If there is no such network, or the weights cannot be had or do not fit.
+    """
+    model = new_network(name, seed, classes)
+    if weights is not None:
+        load_pretrained(model, name, weights, keep_head=keep_head)
+    return model
 
 
 def save_network(path: str | os.PathLike[str], model: nn.Module, description: str) -> None:
@@ -45,12 +71,13 @@ def save_network(path: str | os.PathLike[str], model: nn.Module, description: st
     save_tensors(path, model.state_dict(), {"description": description})
 
 
-def load_network_file(path: str | os.PathLike[str], name: str) -> nn.Module:
+def load_network_file(path: str | os.PathLike[str], name: str, classes: int | None = None) -> nn.Module:
     """Read a network that ``save_network`` wrote.
 
     Args:
         path: The file.
-        name: Name of the network, or ``package.module:function``.
+        name: Name of the network, as for ``architecture``.
+        classes: Number of classes of its last layer; None: as the network has it.
 
     Returns:
         The network, in evaluation mode.
@@ -58,7 +85,7 @@ def load_network_file(path: str | os.PathLike[str], name: str) -> nn.Module:
     Raises:
         WeightsError: If the file is missing, damaged or of another network.
     """
-    model = new_network(name, seed=0)
+    model = new_network(name, 0, classes)
     try:
         model.load_state_dict(load_file(path))
     except (OSError, SafetensorError) as error:
