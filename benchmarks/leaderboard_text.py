@@ -15,11 +15,11 @@ the cross-entropy on test images, every rung of the ladder beside trivial baseli
 [details](leaderboard-details.md); raw records: [leaderboard.csv](leaderboard.csv),
 [leaderboard.json](leaderboard.json).
 
-*One layer*: lowest, highest and random magnitude at {LEVELS[0]:.0%} to {LEVELS[-1]:.0%}, 8 to 2 bits, and 75, 50 and
-25 % of the rank, in each layer alone. *Mixed*: a random method at a random level in every layer. *Total 50 %, 65 %*:
-random allocations of one total sparsity over the layers, by lowest magnitude: the question that allocation asks, where
-overall sparsity says nothing. *Ceiling*: the most that anything can reach with so few images, the root of the
-split-half reliability (Spearman–Brown).
+*One layer*: lowest, highest and random magnitude at {100 * LEVELS[0]:.0f} to {100 * LEVELS[-1]:.0f} %, 8 to 2 bits,
+and 75, 50 and 25 % of the rank, in each layer alone. *Mixed*: a random method at a random level in every layer. *Total
+50 %, 65 %*: random allocations of one total sparsity over the layers, by lowest magnitude: the question that
+allocation asks, where overall sparsity says nothing. *Ceiling*: the most that anything can reach with so few images,
+the root of the split-half reliability (Spearman–Brown).
 
 The best of many measures is chosen on the same cases, so it is a little too good; the named columns are not chosen.
 
