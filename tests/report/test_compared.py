@@ -1,68 +1,18 @@
 import math
-from typing import Any
 
-import pytest
+import torch
 from msgspec.structs import replace
 
-from shrinkscope.analysis import Comparison, Explanation
+from shrinkscope.analysis import Comparison, Explanation, compare
 from shrinkscope.analysis.predictive import Predictive
-from shrinkscope.errors import SelectionError
-from shrinkscope.report.compared import (
-    layer_sheet,
-    not_compared,
-    obstacles,
-    performance_sheet,
-    predictive_sheet,
-    verdict,
-)
+from shrinkscope.report.compared import not_compared, obstacles, performance_sheet, predictive_sheet, verdict
+from shrinkscope.report.damage import layer_sheet
 from shrinkscope.report.sheet import Cell, Sheet
 
 
 def column(sheet: Sheet, title: str) -> list[Cell]:
     index = [column.title for column in sheet.columns].index(title)
     return [row[index] for row in sheet.rows]
-
-
-def test_the_most_damaged_layers_come_first(comparison: Comparison):
-    table: Any = comparison.to_dataframe()
-    table = table[table.measurable].sort_values("relative_ap2", ascending=False, kind="stable")
-    sheet = layer_sheet(comparison)
-    known = [value for value in table["relative_ap2"] if not math.isnan(value)]
-    assert [cell.order for cell in column(sheet, "rel. AP2")] == [*known, None]
-    assert column(sheet, "layer")[-1].text == "zero.weight"
-    assert column(sheet, "rel. AP2")[-1].text == "n/a"
-
-
-def test_any_numeric_column_can_be_sorted_by(comparison: Comparison):
-    for name, title in {"ap3_gaussian": "AP3 Gauss", "sparsity": "zeros", "parameters": "weights"}.items():
-        sheet = layer_sheet(comparison, sort=name)
-        (index,) = [i for i, c in enumerate(sheet.columns) if c.title == title and c.stage in ("", "after")]
-        orders: list[Any] = [row[index].order for row in sheet.rows if row[index].order is not None]
-        assert orders == sorted(orders, reverse=True)
-        assert sheet.columns[index].priority == 0  # what the table is sorted by is never left out
-
-
-@pytest.mark.parametrize("name", ["relative_ap3", "layer", "shape"])
-def test_sorting_by_what_is_no_number_names_the_columns(comparison: Comparison, name: str):
-    with pytest.raises(SelectionError, match=f"cannot sort by '{name}'; the columns are parameters, .*ap3_student_t"):
-        layer_sheet(comparison, sort=name)
-
-
-def test_the_top_rows_say_how_many_there_are(comparison: Comparison):
-    sheet = layer_sheet(comparison, top=2)
-    assert len(sheet.rows) == 2
-    assert "2 of 8 layers" in sheet.title
-    assert "8 layers" in layer_sheet(comparison, top=100).title
-
-
-def test_the_total_is_that_of_the_comparison(comparison: Comparison):
-    sheet = layer_sheet(comparison)
-    assert sheet.total is not None
-    total = dict(zip([c.title for c in sheet.columns], sheet.total, strict=True))
-    assert total["AP2"].order == comparison.total.ap2
-    assert total["weights"].order == comparison.total.parameters
-    assert total["AP3 t"].order == comparison.total.divergences["ap3_student_t"].value
-    assert total["cosine"].text == ""  # angles have no sum
 
 
 def test_everything_that_was_not_compared_is_named_with_its_reason(comparison: Comparison):
@@ -80,9 +30,11 @@ def test_a_reason_that_many_layers_share_is_given_once(comparison: Comparison):
     assert sentence.startswith("bn0.steps, bn1.steps, bn2.steps and 4 more: ")
 
 
-def test_the_verdict_is_one_sentence(comparison: Comparison):
+def test_the_verdict_is_one_sentence_that_names_the_worst(comparison: Comparison):
     assert "\n" not in verdict(comparison)
-    assert "compared tensors changed" in verdict(comparison)
+    assert "compared tensors changed; most damaged by relative AP2: evil[red]" in verdict(comparison)
+    assert "block5.weight (0.164 of ‖ω‖²)" in verdict(comparison)
+    assert verdict(compare(weights := {"a.weight": torch.ones(2)}, weights)).startswith("identical: all 2 values")
 
 
 def test_performance_has_a_row_for_each_split_and_measure(explanation: Explanation):

@@ -28,3 +28,14 @@ def test_another_suffix_is_refused_before_anything_is_written(comparison: Compar
     with pytest.raises(OutputError, match=r"unknown suffix; expected one of \.html, \.json, \.csv, \.parquet"):
         save_comparison(comparison, tmp_path / "c.docx")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("by", ["layer", "block", "role", "expert"])
+def test_groups_are_written_when_they_are_asked_for(comparison: Comparison, explanation: Explanation, tmp_path, by):
+    groups = comparison.grouped_by(by).rows
+    for name in ("g.json", "g.csv", "g.parquet"):
+        save_comparison(comparison, tmp_path / name, group_by=by)
+    assert len(json.loads((tmp_path / "g.json").read_text())["groups"]["rows"]) == len(groups)
+    assert len(pd.read_csv(tmp_path / "g.csv")) == len(pd.read_parquet(tmp_path / "g.parquet")) == len(groups)
+    save_comparison(explanation, tmp_path / "e.json", group_by=by)
+    assert "performance" in json.loads((tmp_path / "e.json").read_text())

@@ -56,6 +56,17 @@ def test_a_comparison_fits_the_terminal(comparison: Comparison, width: int):
     assert max(cell_len(line) for line in printed(to).splitlines()) <= width
 
 
+@pytest.mark.parametrize("by", ["layer", "block", "role", "expert"])
+@pytest.mark.parametrize("width", [80, 120])
+def test_groups_fit_the_terminal(comparison: Comparison, width: int, by: str):
+    to = console(width)
+    print_comparison(comparison, to, group_by=by, sort="snr_db", top=3)
+    text = printed(to)
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+    assert "(3 of 8 " in text
+    assert "SNR" in text
+
+
 def test_names_are_neither_markup_nor_commands_of_the_terminal(comparison: Comparison):
     to = console(120)
     print_comparison(comparison, to)

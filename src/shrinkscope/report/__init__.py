@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from shrinkscope.report.save import save_comparison
     from shrinkscope.report.scanned import print_scan, save_scan
     from shrinkscope.report.statements import print_statements, save_statements
-    from shrinkscope.report.terminal import print_comparison, print_demo, print_explanation
+    from shrinkscope.report.terminal import print_comparison, print_demo, print_explanation, print_gates
 
 _HOMES = {
     "Picture": "figures",
@@ -23,6 +23,7 @@ _HOMES = {
     "print_comparison": "terminal",
     "print_demo": "terminal",
     "print_explanation": "terminal",
+    "print_gates": "terminal",
     "print_scan": "scanned",
     "print_statements": "statements",
     "save_comparison": "save",
@@ -41,6 +42,7 @@ __all__ = [
     "print_comparison",
     "print_demo",
     "print_explanation",
+    "print_gates",
     "print_scan",
     "print_statements",
     "save_comparison",

@@ -1,74 +1,16 @@
-"""A comparison or an explanation as tables: layers, performance, and what could not be compared."""
+"""A comparison or an explanation in tables and sentences: performance, bounds, and what could not be compared."""
 
 from collections.abc import Iterable
 
-import msgspec
-
-from shrinkscope.analysis import Comparison, Explanation, LayerRecord
+from shrinkscope.analysis import Comparison, Explanation
 from shrinkscope.analysis.predictive import Predictive
 from shrinkscope.analysis.wording import at_most_points
-from shrinkscope.errors import SelectionError
 from shrinkscope.performance import PerformanceDifference
-from shrinkscope.quantity import Quantity
-from shrinkscope.report.format import printable, shape, with_error
-from shrinkscope.report.sheet import Cell, Column, Sheet, sort_rows, value, whole, words
-from shrinkscope.report.vocabulary import heading, term
+from shrinkscope.report.format import number, printable, with_error
+from shrinkscope.report.sheet import Cell, Column, Sheet, quantity_cell, value, whole, words
 from shrinkscope.theory import Bound
 
 _EXAMPLES = 3  # layers named for each reason; a network has dozens of batch counters that share theirs
-
-# Field of the record → column. The sort keys of the command line are the fields' names.
-_FIELDS: dict[str, Column] = {
-    "layer": Column(title="layer", numeric=False),
-    "shape": Column(title="shape", numeric=False, priority=8),
-    "parameters": Column(title="weights", priority=3),
-    "sparsity_dense": Column(title="zeros", stage="before", unit="%", priority=4, status="exact"),
-    "sparsity": Column(
-        title="zeros", stage="after", unit="%", status="exact", meaning="Share of the weights that are exactly zero."
-    ),
-    "relative_ap2": Column(title="rel. AP2", unit="of ‖ω‖²", status="exact", meaning=term("relative_ap2").meaning),
-    "ap2": Column(title="AP2", unit="weight²", status="exact", meaning=term("ap2").meaning, priority=1),
-    "cosine": Column(
-        title="cosine",
-        status="exact",
-        meaning="Cosine of the angle between ω and ω̃; 1 is the same direction.",
-        priority=5,
-    ),
-    "max_abs_delta": Column(
-        title="max |Δ|", unit="weight", status="exact", meaning="Largest change of a single weight.", priority=6
-    ),
-}
-_KINDS = {"sparsity_dense": "percent", "sparsity": "percent", "cosine": "fine"}
-
-
-def layer_sheet(comparison: Comparison, *, sort: str = "relative_ap2", top: int | None = None) -> Sheet:
-    """Make the table of the compared layers, most damaged first.
-
-    Args:
-        comparison: The comparison.
-        sort: Column to sort by, largest first: a name of ``comparison.to_dataframe()`` that holds numbers.
-        top: Most rows; all when None.
-
-    Returns:
-        A table with a row for every measured layer and a total.
-
-    Raises:
-        SelectionError: If there is no such column.
-    """
-    divergences = list(comparison.total.divergences)
-    names = [*_FIELDS, *divergences]
-    if sort not in names or not _column(sort, comparison).numeric:
-        numeric = [name for name in names if _column(name, comparison).numeric]
-        raise SelectionError(f"cannot sort by {sort!r}; the columns are {', '.join(numeric)}")
-    rows = [tuple(_cell(row, name) for name in names) for row in comparison.rows if row.measurable]
-    sheet = Sheet(
-        title=_title(comparison, len(rows), top),
-        columns=tuple(_essential(_column(name, comparison), name == sort) for name in names),
-        rows=tuple(rows),
-        total=tuple(_total(comparison, name) for name in names),
-    )
-    ordered = sort_rows(sheet, names.index(sort))
-    return msgspec.structs.replace(ordered, rows=ordered.rows[:top])
 
 
 def performance_sheet(explanation: Explanation) -> Sheet:
@@ -170,8 +112,13 @@ def not_compared(comparison: Comparison) -> list[str]:
 
 
 def verdict(comparison: Comparison) -> str:
-    """Say in one sentence what changed overall."""
-    return comparison.summary().splitlines()[0]
+    """Say in one sentence what changed overall, and which layers most."""
+    found = comparison.summary().splitlines()[0]
+    worst = sorted((row for row in comparison.rows if row.relative_ap2), key=lambda row: -(row.relative_ap2 or 0.0))
+    if not worst:
+        return found
+    named = [f"{printable(row.layer)} ({number(row.relative_ap2)} of ‖ω‖²)" for row in worst[:_EXAMPLES]]
+    return f"{found}; most damaged by relative AP2: {', '.join(named)}"
 
 
 def obstacles(explanation: Explanation) -> list[str]:
@@ -188,59 +135,6 @@ def obstacles(explanation: Explanation) -> list[str]:
         if found.reason
     ]
     return differences + bounds
-
-
-def _title(comparison: Comparison, measured: int, top: int | None) -> str:
-    shown = f"{top} of {measured}" if top is not None and top < measured else str(measured)
-    return f"Damage by layer ({shown} layers)"
-
-
-def _column(name: str, comparison: Comparison) -> Column:
-    if name in _FIELDS:
-        return _FIELDS[name]
-    quantity = comparison.total.divergences[name]
-    described = term(name)
-    return Column(
-        title=heading(name),
-        unit=quantity.unit,
-        status=quantity.status,
-        meaning=described.meaning,
-        priority=2,
-    )
-
-
-def _essential(column: Column, essential: bool) -> Column:
-    return msgspec.structs.replace(column, priority=0) if essential else column
-
-
-def _cell(row: LayerRecord, name: str) -> Cell:
-    if name == "layer":
-        return words(row.layer, note=f"{row.role}, {row.dtype}")
-    if name == "shape":
-        return words(shape(row.shape))
-    if name == "parameters":
-        return whole(row.parameters)
-    if name in _FIELDS:
-        return value(getattr(row, name), _KINDS.get(name, "number"))
-    return _divergence(row.divergences.get(name))
-
-
-def _total(comparison: Comparison, name: str) -> Cell:
-    total = comparison.total
-    if name == "layer":
-        return words("all measured layers")
-    if name == "parameters":
-        return whole(total.parameters)
-    if name in ("sparsity_dense", "sparsity", "ap2", "relative_ap2"):
-        return value(getattr(total, name), _KINDS.get(name, "number"))
-    # A shape, an angle and a largest change have no sum.
-    return _divergence(total.divergences.get(name)) if name not in _FIELDS else Cell("", None)
-
-
-def _divergence(quantity: Quantity | None) -> Cell:
-    if quantity is None:
-        return value(None, note="undefined for this layer")
-    return Cell(with_error(quantity.value, quantity.standard_error), quantity.value, note=quantity.status)
 
 
 def _performance_row(split: str, difference: PerformanceDifference) -> tuple[Cell, ...]:
@@ -270,8 +164,8 @@ def _predictive_row(name: str, found: Predictive, explanation: Explanation) -> t
         _bounded(found.accuracy),
         value(None if measured is None or measured.difference is None else 100 * measured.difference),
         _bounded(found.probability),
-        _divergence(found.mean_total_variation),
-        _divergence(found.mean_kl),
+        quantity_cell(found.mean_total_variation),
+        quantity_cell(found.mean_kl),
     )
 
 

@@ -14,17 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from shrinkscope.analysis import Comparison, Explanation
 from shrinkscope.analysis.wording import predictive_in_words
 from shrinkscope.files import write_text
-from shrinkscope.report.compared import (
-    layer_sheet,
-    not_compared,
-    obstacles,
-    performance_sheet,
-    predictive_sheet,
-    verdict,
-)
+from shrinkscope.report.compared import not_compared, obstacles, performance_sheet, predictive_sheet, verdict
 from shrinkscope.report.curves import NETWORK, Curves
+from shrinkscope.report.damage import layer_sheet
 from shrinkscope.report.figures import FAMILIES, Picture, comparison_figures, demo_figures
 from shrinkscope.report.format import count, percent, printable
+from shrinkscope.report.gated import failures_sheet, gates_in_words
+from shrinkscope.report.heatmap import heat_map
 from shrinkscope.report.inline import inline_svg
 from shrinkscope.report.sheet import Column, Sheet, legend
 from shrinkscope.report.summary import dense_in_words, layers_sheet, summary_sheets
@@ -141,9 +137,14 @@ def comparison_report(result: Comparison | Explanation, *, title: str = "What co
     performance = performance_sheet(result) if isinstance(result, Explanation) and result.performance else None
     predictive = predictive_sheet(result) if isinstance(result, Explanation) else None
     settings = comparison.settings
-    sections = [("found", "What changed")]
+    heat = heat_map(comparison)
+    groups = _groups(comparison)
+    sections = [("gates", "Gates")] if comparison.gates else []
+    sections += [("found", "What changed")]
     sections += [("proved", "What is proved")] if predictive else []
+    sections += [("heat", "Depth and role")] if heat else []
     sections += [("layers", "Damage by layer")]
+    sections += [("groups", "Damage by group")] if groups else []
     sections += [("left-out", "Not compared")] if compared.left_out else []
     return _render(
         "comparison.html.j2",
@@ -153,6 +154,10 @@ def comparison_report(result: Comparison | Explanation, *, title: str = "What co
         lede=f"{printable(settings.dense)} → {printable(settings.compressed)}",
         glossary={word: GLOSSARY[word] for word in _OF_COMPARISONS} | (GLOSSARY_OF_BOUNDS if predictive else {}),
         compared=compared,
+        gates=gates_in_words(comparison),
+        failures=failures_sheet(comparison),
+        heat=heat,
+        groups=groups,
         performance=performance,
         performance_legend=legend(performance.columns) if performance else [],
         predictive=predictive,
@@ -215,6 +220,13 @@ def _families(pictures: Iterable[Picture]) -> list[_Family]:
 def _compared(comparison: Comparison) -> _Compared:
     layers = layer_sheet(comparison)
     return _Compared(verdict(comparison), layers, legend(layers.columns), not_compared(comparison))
+
+
+def _groups(comparison: Comparison) -> list[Sheet]:
+    """Tables by block, by role and by expert, where they say something that the table by layer does not."""
+    sheets = [layer_sheet(comparison.grouped_by(by)) for by in ("block", "role", "expert")]
+    measured = sum(row.measurable for row in comparison.rows)
+    return [sheet for sheet in sheets if 1 < len(sheet.rows) < measured]
 
 
 def _facts(curves: Curves) -> list[tuple[str, str]]:

@@ -6,7 +6,8 @@ from functools import partial
 
 import msgspec
 
-from shrinkscope.report.format import NOT_AVAILABLE, number, percent, points, printable
+from shrinkscope.quantity import Quantity
+from shrinkscope.report.format import NOT_AVAILABLE, number, percent, points, printable, with_error
 
 _BETWEEN = 2  # characters between two columns
 _EDGES = 2  # characters of both edges of a table
@@ -95,6 +96,13 @@ def whole(amount: int | None) -> Cell:
     return Cell(NOT_AVAILABLE if amount is None else f"{amount:,}", amount)
 
 
+def quantity_cell(quantity: Quantity | None) -> Cell:
+    """Make the cell of a reported number, with its standard error where it has one; its note is its status."""
+    if quantity is None:
+        return value(None, note="undefined for this layer")
+    return Cell(with_error(quantity.value, quantity.standard_error), quantity.value, note=quantity.status)
+
+
 def words(text: str, note: str = "") -> Cell:
     """Make the cell of a name; control characters are shown, not obeyed."""
     return Cell(printable(text), printable(text), note)
@@ -140,12 +148,14 @@ def only(sheet: Sheet, kept: list[int]) -> Sheet:
     )
 
 
-def sort_rows(sheet: Sheet, column: int) -> Sheet:
-    """Sort rows by a numeric column, largest first; those without a value last, in their order."""
+def sort_rows(sheet: Sheet, column: int, *, ascending: bool = False) -> Sheet:
+    """Sort rows by a numeric column, largest first unless ascending; those without a value last, in their order."""
 
     def key(row: tuple[Cell, ...]) -> float:
         order = row[column].order
-        return math.inf if not isinstance(order, (int, float)) else -order
+        if not isinstance(order, (int, float)):
+            return math.inf
+        return order if ascending else -order
 
     return msgspec.structs.replace(sheet, rows=tuple(sorted(sheet.rows, key=key)), groups=frozenset())
 

@@ -11,9 +11,11 @@ from rich.text import Text
 
 from shrinkscope.analysis import Comparison, Explanation
 from shrinkscope.analysis.wording import predictive_in_words
-from shrinkscope.report.compared import layer_sheet, not_compared, obstacles, performance_sheet, verdict
+from shrinkscope.report.compared import not_compared, obstacles, performance_sheet, verdict
 from shrinkscope.report.curves import Curves
+from shrinkscope.report.damage import layer_sheet
 from shrinkscope.report.format import printable, shorten
+from shrinkscope.report.gated import gates_in_words
 from shrinkscope.report.sheet import Column, Sheet, fit, left_out, legend, words
 from shrinkscope.report.summary import PRUNED, TUNED, dense_in_words, summary_sheets
 
@@ -59,22 +61,29 @@ def print_demo(
 
 
 def print_comparison(
-    comparison: Comparison, console: Console | None = None, *, sort: str = "relative_ap2", top: int | None = None
+    comparison: Comparison,
+    console: Console | None = None,
+    *,
+    sort: str = "relative_ap2",
+    top: int | None = None,
+    group_by: str | None = None,
 ) -> None:
     """Print a comparison: what changed, the most damaged layers first, and what could not be compared.
 
     Args:
         comparison: The comparison.
         console: Where to print; standard output when None.
-        sort: Column to sort by, largest first.
+        sort: Column to sort by, most damaged first.
         top: Most rows; all when None.
+        group_by: Rows are groups of layers: ``layer``, ``block``, ``role`` or ``expert``; single layers when None.
 
     Raises:
-        SelectionError: If there is no column of that name.
+        SelectionError: If there is no column or no grouping of that name.
     """
     console = console or Console(highlight=False)
     width = min(console.width, _WIDEST)
-    sheet = layer_sheet(comparison, sort=sort, top=top)
+    rows = comparison if group_by is None else comparison.grouped_by(group_by)
+    sheet = layer_sheet(rows, sort=sort, top=top)
     _paragraphs(console, [_what(comparison), verdict(comparison)], width)
     if sheet.rows:
         (fitted,) = fit([_with_short_names(sheet, width // 2)], width)
@@ -83,6 +92,18 @@ def print_comparison(
         console.print()
         _paragraphs(console, [_no_room(sheet, fitted)], width)
     _bullets(console, "Not compared, or only in part", not_compared(comparison), width)
+
+
+def print_gates(comparison: Comparison, console: Console | None = None) -> None:
+    """Print what became of the gates, a line each.
+
+    Args:
+        comparison: The comparison, held against gates.
+        console: Where to print; standard error when None.
+    """
+    console = console or Console(stderr=True, highlight=False)
+    for sentence in gates_in_words(comparison):
+        console.print(Text(f"gate {sentence}"), soft_wrap=True)
 
 
 def print_explanation(

@@ -1,5 +1,5 @@
 "use strict";
-// Sorting, tabs and the ranges in cells. Without scripts every table and figure of the report is simply shown.
+// Sorting, tabs, heat maps and the ranges in cells. Without scripts every table and figure of the report is simply shown.
 (() => {
   document.documentElement.classList.add("scripted");
 
@@ -51,6 +51,33 @@
       });
     }
     if (tabs.length) select(tabs[0], tabs);
+  }
+
+  // A heat map is one stop of the tab key; arrows walk through its cells, and a line says what the cell is.
+  for (const map of document.querySelectorAll("table.heat")) {
+    const readout = document.getElementById(map.dataset.readout);
+    const rows = [...map.tBodies[0].rows].map((row) => [...row.cells].filter((cell) => cell.tagName === "TD"));
+    const tell = (cell) => { readout.textContent = cell.title; };
+    const go = (cell) => {
+      for (const other of map.querySelectorAll("td[tabindex='0']")) other.tabIndex = -1;
+      cell.tabIndex = 0;
+      cell.focus();
+    };
+    for (const [y, row] of rows.entries()) {
+      for (const [x, cell] of row.entries()) {
+        cell.tabIndex = x || y ? -1 : 0;
+        cell.addEventListener("mouseenter", () => tell(cell));
+        cell.addEventListener("focus", () => tell(cell));
+        cell.addEventListener("keydown", (event) => {
+          const to = { ArrowRight: [y, x + 1], ArrowLeft: [y, x - 1], ArrowDown: [y + 1, x], ArrowUp: [y - 1, x],
+            Home: [y, 0], End: [y, row.length - 1] }[event.key];
+          if (!to) return;
+          event.preventDefault();
+          const next = rows[to[0]]?.[to[1]];
+          if (next) go(next);
+        });
+      }
+    }
   }
 
   for (const box of document.querySelectorAll("input.show-notes")) {
