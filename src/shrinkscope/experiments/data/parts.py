@@ -53,7 +53,7 @@ class Part:
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches of all images in order, as they are evaluated."""
-        return self._batches(torch.arange(len(self)), _EVALUATED, None)
+        return self.in_batches(_EVALUATED)
 
     def in_batches(self, batch_size: int) -> Iterator[Batch]:
         """All images in order, as they are evaluated.
@@ -61,7 +61,16 @@ class Part:
         Args:
             batch_size: Images a batch.
         """
-        return self._batches(torch.arange(len(self)), batch_size, None)
+        return self._batches(torch.arange(len(self)).split(batch_size), None)
+
+    def rows(self, order: Tensor, batch_size: int) -> Iterator[Batch]:
+        """Chosen images, as they are evaluated.
+
+        Args:
+            order: Numbers of the images within this part.
+            batch_size: Images a batch.
+        """
+        return self._batches(order, batch_size, None)
 
     def epoch(self, order: Tensor, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
         """Augmented images, as they are trained on.
@@ -75,7 +84,20 @@ class Part:
         Yields:
             Inputs and targets on the device.
         """
-        yield from self._batches(order, batch_size, (seed, epoch))
+        yield from self.views(order.split(batch_size), seed, epoch)
+
+    def views(self, batches: Sequence[Tensor], seed: int, epoch: int) -> Iterator[Batch]:
+        """Augmented images in batches of any size, also of none.
+
+        Args:
+            batches: Numbers of the images of each batch, within this part.
+            seed: As for ``epoch``.
+            epoch: As for ``epoch``.
+
+        Yields:
+            Inputs and targets on the device.
+        """
+        yield from self._batches(batches, (seed, epoch))
 
     def subset(self, samples: int | None) -> "Part":
         """A part with at most as many images, drawn at random but always the same, in the order of the data.
@@ -96,9 +118,9 @@ class Part:
         """
         return Part(self._source, self.transform, self._indices, device)
 
-    def _batches(self, order: Tensor, batch_size: int, view: tuple[int, int] | None) -> Iterator[Batch]:
-        chosen = self._indices[order]
-        for indices, pixels in _ahead(self._source, self.transform, chosen.split(batch_size), view):
+    def _batches(self, batches: Sequence[Tensor], view: tuple[int, int] | None) -> Iterator[Batch]:
+        chosen = [self._indices[batch] for batch in batches]
+        for indices, pixels in _ahead(self._source, self.transform, chosen, view):
             inputs = normalised(pixels.to(self._device, non_blocking=True), self.transform)
             yield inputs, self._source.targets[indices].to(self._device)
 
@@ -147,6 +169,8 @@ def _ahead(
 
 
 def _decoded(source: Source, transform: Transform, indices: Tensor, view: tuple[int, int] | None) -> Tensor:
+    if not len(indices):
+        return torch.empty(0, 3, 1, 1, dtype=torch.uint8)
     images = []
     for index in indices.tolist():
         image = source.image(index)
