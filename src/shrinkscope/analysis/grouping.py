@@ -121,14 +121,26 @@ def group_rows(rows: Iterable[LayerRecord], by: str) -> tuple[GroupRecord, ...]:
 
     Source: derived here; tests/analysis/test_grouping.py compares with the concatenated tensors.
     """
-    if by not in GROUPINGS:
-        near = get_close_matches(by, GROUPINGS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise SelectionError(f"cannot group by {by!r}; {hint}the groupings are {', '.join(GROUPINGS)}")
+    require_grouping(by)
     members: dict[str, list[LayerRecord]] = {}
     for row in rows:
         members.setdefault(group_key(row.layer, by), []).append(row)
     return tuple(merged(name, group) for name, group in members.items())
+
+
+def require_grouping(by: str) -> None:
+    """Check that there is such a grouping.
+
+    Args:
+        by: What somebody wrote.
+
+    Raises:
+        SelectionError: If there is none; the message names the one that may have been meant.
+    """
+    if by not in GROUPINGS:
+        near = get_close_matches(by, GROUPINGS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise SelectionError(f"cannot group by {by!r}; {hint}the groupings are {', '.join(GROUPINGS)}")
 
 
 def group_key(name: str, by: str) -> str:

@@ -7,6 +7,8 @@ import typer
 
 from shrinkscope.cli.options import (
     Exclude,
+    FailIf,
+    GroupBy,
     InformedLatents,
     Json,
     Kind,
@@ -27,8 +29,11 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from shrinkscope.analysis import Comparison
+    from shrinkscope.analysis.rule import Rule
     from shrinkscope.latent import Latent
     from shrinkscope.weights import LayerSelection
+
+EXIT_GATE = 1
 
 
 def diff(
@@ -54,6 +59,8 @@ def diff(
     padding: Padding = None,
     sort: SortBy = "relative_ap2",
     top: Top = 20,
+    group_by: GroupBy = None,
+    fail_if: FailIf = None,
     json: Json = False,
     out: Out = None,
 ) -> None:
@@ -63,21 +70,46 @@ def diff(
     unlabelled inputs: --latent fisher --network resnet20 --inputs images.npy
 
     Example: shrinkscope diff dense.safetensors pruned.safetensors --role linear --out diff.html
+
+    Example: shrinkscope diff dense.safetensors int4.safetensors --group-by block --fail-if 'relative_ap2 > 2%'
     """
     selection = selection_of(layers, exclude, role)
     options = {"kind": kind, "scale": scale, "padding": padding}
     latents = _gathered(latent, dense, network, inputs, selection, options)
-    comparison = _compare(dense, compressed, selection, latents)
+    if group_by is not None:
+        from shrinkscope.analysis.grouping import require_grouping
+
+        require_grouping(group_by)
+    rules = _rules(fail_if or [], latents)
+    comparison = _compare(dense, compressed, selection, latents).gated(rules)
     if out is not None:
         from shrinkscope.report import save_comparison
 
-        save_comparison(comparison, out)
+        save_comparison(comparison, out, group_by=group_by)
     if json:
-        typer.echo(comparison.to_json())
-        return
-    from shrinkscope.report import print_comparison
+        typer.echo((comparison.grouped_by(group_by) if group_by else comparison).to_json())
+    else:
+        from shrinkscope.report import print_comparison
 
-    print_comparison(comparison, sort=sort, top=top or None)
+        print_comparison(comparison, sort=sort, top=top or None, group_by=group_by)
+    if comparison.gates:
+        from shrinkscope.report import print_gates
+
+        print_gates(comparison)
+    if not all(gate.passed for gate in comparison.gates):
+        raise typer.Exit(EXIT_GATE)
+
+
+def _rules(texts: list[str], latents: "list[Latent | str] | None") -> "list[Rule]":
+    """The rules of the gates, read before hours go into a comparison that they do not fit."""
+    if not texts:
+        return []
+    from shrinkscope.analysis.gates import gate_columns
+    from shrinkscope.analysis.rule import parse_rule
+    from shrinkscope.latent import DEFAULT, resolve_latents
+
+    columns = gate_columns(latent.column for latent in resolve_latents(latents or DEFAULT))
+    return [parse_rule(text, columns) for text in texts]
 
 
 def _gathered(

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard output, and nothing else there.")]
 Layers = Annotated[
     list[str] | None,
-    typer.Option("--layers", metavar="GLOB", help="Only tensors whose name matches; repeatable.", show_default=False),
+    typer.Option(
+        "--layers", "--include", metavar="GLOB", help="Only tensors whose name matches; repeatable.", show_default=False
+    ),
 ]
 Exclude = Annotated[
     list[str] | None,
@@ -50,7 +52,27 @@ InformedLatents = Annotated[
     ),
 ]
 Top = Annotated[int, typer.Option(help="Rows of the table; 0 shows all.", min=0)]
-SortBy = Annotated[str, typer.Option("--sort", metavar="COLUMN", help="Sort by this column, largest first.")]
+SortBy = Annotated[str, typer.Option("--sort", metavar="COLUMN", help="Sort by this column, most damaged first.")]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        "--group-by",
+        metavar="GROUP",
+        help="Rows are groups of tensors: layer (weight and bias of a module), block (numbered units), role (the same "
+        "part of all blocks) or expert (the same part of all experts of a block).",
+        show_default=False,
+    ),
+]
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-if",
+        metavar="RULE",
+        help="End with exit code 1 when a row meets the rule or has no value, such as 'relative_ap2 > 0.02 in "
+        "*.down_proj' or 'snr_db < 15 in block'; repeatable.",
+        show_default=False,
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(
