@@ -3,6 +3,7 @@
 import json
 import math
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -142,6 +143,12 @@ def test_identical_is_said_only_when_every_value_was_compared(networks):
     assert partly.summary().startswith("no difference found in the 2 tensors that were compared; not everything was")
     state = dense.state_dict()
     assert not compare(state, state | {"extra": torch.ones(1)}).identical
+    same = compare(state, state)
+    zeros = msgspec.structs.replace(
+        same, rows=(msgspec.structs.replace(same.rows[0], bitwise_equal=False), *same.rows[1:])
+    )
+    assert not zeros.identical
+    assert zeros.summary().startswith("equal, but not identical: 1 of 9 tensors hold the same numbers in other bits")
     counted = state | {"1.num_batches_tracked": torch.tensor(5)}
     assert not compare(state, counted).identical
     broken = {"w": torch.tensor([math.nan])}

@@ -24,6 +24,8 @@ class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
         max_abs_delta: max |Δ| in weight units.
         square_dense, square_compressed, product: Σω² = ‖ω‖², Σω̃² and Σωω̃ in squared weight units; float64 sums, from
             which rows are merged exactly.
+        bitwise_equal: Whether both tensors hold the same bits: 0 and −0 are equal numbers of different bits. None when
+            the bits were not compared.
         divergences: Column → divergence, for the latents that are defined for this layer.
         measurable: False when the layer was not compared; then the numbers above are None.
         reason: Why it was not compared, or which measures are undefined; None when there is nothing to say.
@@ -46,6 +48,7 @@ class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
     square_dense: float | None = None
     square_compressed: float | None = None
     product: float | None = None
+    bitwise_equal: bool | None = None
     divergences: dict[str, Quantity] = {}
     measurable: bool = True
     reason: str | None = None
