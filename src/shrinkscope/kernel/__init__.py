@@ -1,0 +1,18 @@
+"""The inner loops over weights, in C where a compiler was there when the package was installed, else by PyTorch."""
+
+from shrinkscope.kernel.library import InstructionSet, available, why_not
+from shrinkscope.kernel.sums import PairSums, pair_sums
+from shrinkscope.kernel.values import GROUPS, LIMIT, distinct_values, merge_distinct, most_in_groups
+
+__all__ = [
+    "GROUPS",
+    "LIMIT",
+    "InstructionSet",
+    "PairSums",
+    "available",
+    "distinct_values",
+    "merge_distinct",
+    "most_in_groups",
+    "pair_sums",
+    "why_not",
+]

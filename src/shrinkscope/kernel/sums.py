@@ -1,0 +1,152 @@
+"""Counts and sums over the elements of a pair of tensors in one pass, by the kernel or by PyTorch."""
+
+import ctypes
+from typing import Literal
+
+import msgspec
+import torch
+from torch import Tensor
+
+from shrinkscope.kernel.library import PATHS, InstructionSet, Sums, loaded
+
+Path = InstructionSet | Literal["torch"]
+"""Who takes the sums: the kernel with one instruction set, or PyTorch."""
+
+KINDS = {torch.bfloat16: 0, torch.float16: 1, torch.float32: 2, torch.float64: 3}
+"""Types that the kernel reads, with their numbers in kernel.h; all others are converted."""
+
+_BLOCK = 1 << 16  # elements in float64 that fit the second cache, of which PyTorch walks over a dozen intermediates
+
+
+class PairSums(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts over all elements, and sums over those that are finite on both sides; Δ = ω − ω̃.
+
+    Attributes:
+        zeros_dense, zeros_compressed: Elements equal to zero on each side.
+        zeros_gained, zeros_lost: Elements that became zero, and that ceased to be zero.
+        changed: Elements whose values differ (NaN differs from everything, −0 from nothing that is 0).
+        bits_differ: Elements whose bits differ; None when the two sides are stored in different types.
+        nonfinite_dense, nonfinite_compressed: NaN and infinite elements on each side.
+        square_dense, square_compressed, square_delta, product: Σω², Σω̃², ΣΔ² and Σωω̃ in squared weight units.
+        largest_delta: max |Δ| in weight units.
+    """
+
+    zeros_dense: int
+    zeros_compressed: int
+    zeros_gained: int
+    zeros_lost: int
+    changed: int
+    bits_differ: int | None
+    nonfinite_dense: int
+    nonfinite_compressed: int
+    square_dense: float
+    square_compressed: float
+    square_delta: float
+    product: float
+    largest_delta: float
+
+
+def pair_sums(dense: Tensor, compressed: Tensor, *, exact: bool = False, path: Path | None = None) -> PairSums:
+    """Take the counts and sums of a pair of tensors.
+
+    Args:
+        dense: ω, flat; any floating type. Types that differ, and float8, are converted to float32, or to float64 where
+            one of them is float64: both hold every value of the smaller type.
+        compressed: ω̃, as many elements.
+        exact: Sum in float64 throughout: within 1e-12 (relative; Σωω̃ relative to ‖ω‖‖ω̃‖). Otherwise 16-bit types may
+            be summed in float32 by groups of eight: within 1e-7, see docs/diff.md for what is proved and what checked.
+        path: Who takes the sums; the fastest that there is by default. Tensors on a GPU stay there, with PyTorch.
+
+    Returns:
+        The statistics; the counts are exact.
+
+    Raises:
+        ValueError: If the path asked for is not there, or the tensors have different lengths.
+
+    Source: derived here; tests/kernel/test_sums.py against rational arithmetic.
+    """
+    if dense.shape != compressed.shape:
+        raise ValueError(f"shapes {tuple(dense.shape)} and {tuple(compressed.shape)}; expected the same")
+    x, y = _common(dense), _common(compressed)
+    if x.dtype != y.dtype:
+        wide = torch.float64 if torch.float64 in (x.dtype, y.dtype) else torch.float32
+        x, y = x.to(wide), y.to(wide)
+    x, y = x.reshape(-1).contiguous(), y.reshape(-1).contiguous()
+    sums = _summed(x, y, exact=exact, path=path)
+    if dense.dtype != compressed.dtype:
+        return msgspec.structs.replace(sums, bits_differ=None)
+    if x.dtype != dense.dtype:
+        return msgspec.structs.replace(sums, bits_differ=_bits_differ(dense, compressed))
+    return sums
+
+
+def _common(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype in KINDS else tensor.to(torch.float32)
+
+
+def _summed(x: Tensor, y: Tensor, *, exact: bool, path: Path | None) -> PairSums:
+    library = loaded()
+    if path == "torch" or (path is None and isinstance(library, str)) or x.device.type != "cpu":
+        return sums_by_torch(x, y)
+    out = Sums()
+    number = 0 if path is None else PATHS[path]
+    if isinstance(library, str) or not library.shrinkscope_pair_sums(
+        x.data_ptr(), y.data_ptr(), x.numel(), KINDS[x.dtype], exact, number, ctypes.byref(out)
+    ):
+        raise ValueError(f"the kernel has no path {path!r} here")
+    return PairSums(
+        zeros_dense=out.zeros_dense,
+        zeros_compressed=out.zeros_compressed,
+        zeros_gained=out.zeros_compressed - out.zeros_both,
+        zeros_lost=out.zeros_dense - out.zeros_both,
+        changed=out.changed,
+        bits_differ=out.bits_differ,
+        nonfinite_dense=out.nonfinite_dense,
+        nonfinite_compressed=out.nonfinite_compressed,
+        square_dense=out.square_dense,
+        square_compressed=out.square_compressed,
+        square_delta=out.square_delta,
+        product=out.product,
+        largest_delta=out.largest_delta,
+    )
+
+
+def sums_by_torch(x: Tensor, y: Tensor) -> PairSums:
+    """The same statistics by PyTorch, on whatever device the tensors are, always in float64.
+
+    Args:
+        x: ω, flat, of a type in ``KINDS``.
+        y: ω̃, of the same type, length and device.
+    """
+    block = _BLOCK if x.device.type == "cpu" else max(1, x.numel())
+    counts = torch.zeros(8, dtype=torch.int64, device=x.device)
+    sums = torch.zeros(4, dtype=torch.float64, device=x.device)
+    farthest = torch.zeros((), dtype=torch.float64, device=x.device)
+    for u, v in zip(x.split(block), y.split(block), strict=True):
+        a, b = u.to(torch.float64), v.to(torch.float64)
+        zero_a, zero_b, finite_a, finite_b = a == 0, b == 0, torch.isfinite(a), torch.isfinite(b)
+        differing = integers(u) != integers(v)
+        masks = (zero_a, zero_b, zero_b & ~zero_a, zero_a & ~zero_b, a != b, differing, ~finite_a, ~finite_b)
+        counts += torch.stack([torch.count_nonzero(mask) for mask in masks])
+        both = finite_a & finite_b
+        a, b = torch.where(both, a, 0.0), torch.where(both, b, 0.0)
+        delta = a - b
+        sums += torch.stack([torch.dot(a, a), torch.dot(b, b), torch.dot(delta, delta), torch.dot(a, b)])
+        if delta.numel():
+            farthest = torch.maximum(farthest, delta.abs().max())
+    values = [*map(int, counts.tolist()), *sums.tolist(), float(farthest)]
+    return PairSums(**dict(zip(PairSums.__struct_fields__, values, strict=True)))
+
+
+def integers(tensor: Tensor) -> Tensor:
+    """The elements' bits as integers of the same width.
+
+    Args:
+        tensor: Of any type.
+    """
+    widths = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return tensor.contiguous().view(widths[tensor.element_size()])
+
+
+def _bits_differ(dense: Tensor, compressed: Tensor) -> int:
+    return int(torch.count_nonzero(integers(dense) != integers(compressed)))
