@@ -24,6 +24,8 @@ class TensorView(msgspec.Struct, frozen=True, kw_only=True):
         load: Reads the whole tensor; called at most once for each walk over the chunks.
         window: Reads the elements [start, stop) of the flattened tensor (row-major) and holds no more than these; None
             where the whole tensor is in memory, or can be had only whole.
+        stored: Numbers that the network keeps for it, where these are not its elements: the factors of a product, the
+            channels left by structured pruning; None where they are.
     """
 
     name: str
@@ -32,6 +34,7 @@ class TensorView(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     load: Callable[[], Tensor]
     window: Callable[[int, int], Tensor] | None = None
+    stored: int | None = None
 
     @property
     def parameters(self) -> int:
