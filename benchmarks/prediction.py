@@ -9,7 +9,7 @@ sixteen measured differences alone.
 
 # pandas leaves open whether a selection is a table or a column.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
-# pyright: reportGeneralTypeIssues=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportOptionalOperand=false
 
 import argparse
 import math
@@ -99,9 +99,9 @@ HEAD = f"""# Predicted performance, and how often the interval holds
 interval, or says *out of range* ([how to choose](how-to-choose.md)). Here the rung is the mean predictive KL on 64
 unlabelled inputs, the configurations are the cases of the [leaderboard](leaderboard.md), and {{calibrations}} times
 {MEASURED} are drawn to calibrate on; the standard error is over these draws. *Coverage* is the share of held-out
-configurations in range whose interval holds what was measured; what is to be expected is 93 % (14 of 15), what is proved
-80 %. *Width* is the median width of the interval, *error* the median absolute error of the value; beside each, what the
-{MEASURED} measured differences give without any rung (their 5 % to 95 % range, and their median).
+configurations in range whose interval holds what was measured; what is to be expected is 93 % (14 of 15), what is
+proved 80 %. *Width* is the median width of the interval, *error* the median absolute error of the value; beside each,
+what the {MEASURED} measured differences give without any rung (their 5 % to 95 % range, and their median).
 """
 
 
@@ -124,10 +124,10 @@ def page(records: pd.DataFrame, calibrations: int) -> str:
             text += f"| {network} | {family} | {len(group)} | {found.coverage:.1%} ± {found.error:.1%} "
             text += f"| {found.answered:.0%} | {found.width:.3g} | {found.without:.3g} "
             text += f"| {found.missed:.3g} | {found.missed_without:.3g} |\n"
-    text += f"\nCoverage runs from {min(shares):.1%} to {max(shares):.1%} over {len(shares)} rows. Where the interval is as "
+    text += f"\nCoverage runs from {min(shares):.1%} to {max(shares):.1%} over {len(shares)} rows. "
     return text + (
-        "wide as the one\nwithout a rung, the rung says little of the configurations of that family: the "
-        "[leaderboard](leaderboard.md) shows which\nthose are.\n"
+        "Where the interval is as wide as the one\nwithout a rung, the rung says little of the configurations of that "
+        "family: the [leaderboard](leaderboard.md) shows which\nthose are.\n"
     )
 
 
