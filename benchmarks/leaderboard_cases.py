@@ -11,6 +11,7 @@ from shrinkscope.compression import CompressionMethod, LowRank, MagnitudePruning
 
 LEVELS, BITS, RANKS = (0.2, 0.4, 0.6, 0.8), (8, 6, 4, 3, 2), (0.75, 0.5, 0.25)
 TOTALS, SPREAD = (0.5, 0.65), 1.0
+FAMILIES = ("one layer", "mixed", *(f"total {total:.0%}" for total in TOTALS))
 
 Settings = dict[str, CompressionMethod]
 

@@ -18,7 +18,7 @@ from leaderboard_networks import NAMES
 from leaderboard_rungs import BASELINES, KINDS, TARGETS, rows_of
 from leaderboard_store import measured
 from leaderboard_sums import table_of
-from leaderboard_tables import best, costs_table, number, peers_table, row_of, table, value_of
+from leaderboard_tables import averages, best, costs_table, number, peers_table, row_of, table, value_of
 from leaderboard_text import CEILING_HEAD, CEILING_TAIL, HEAD, READING
 
 from shrinkscope.files import atomic_path
@@ -79,6 +79,7 @@ def page(found: pd.DataFrame, records: pd.DataFrame, facts: dict[str, Any]) -> s
     """The text of docs/leaderboard.md."""
     networks = facts["networks"]
     text = HEAD + _summary(found[found["target"] == "losses"])
+    text += "\n## Mean over the networks\n\n" + averages(found)
     text += "\n## Targets\n\n" + _targets(found[found["target"] == "losses"], networks)
     text += READING + "\n## Networks and cases\n\n" + _networks(networks)
     text += "\n## After compression\n\n" + _later(found)

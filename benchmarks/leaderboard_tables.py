@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
-from leaderboard_rungs import KINDS, costs
+from leaderboard_cases import FAMILIES
+from leaderboard_rungs import KIND, KINDS, costs
 from leaderboard_text import COST_HEAD, NOT_RUN, PEERS_HEAD, PEERS_TAIL
 
 STEPS = 60  # of synthetic_inputs
@@ -40,6 +41,29 @@ def value_of(group: pd.DataFrame, rung: str) -> str:
     """The Spearman correlation of a rung."""
     found = group.loc[group["rung"] == rung, "spearman"]
     return number(float(found.iloc[0])) if len(found) else "—"
+
+
+def averages(found: pd.DataFrame) -> str:
+    """Mean Spearman correlation over the networks of the rungs that all of them have, the best on the whole first."""
+    whole = found[found["part"] == "all"]
+    columns = {family: whole[(whole["family"] == family) & (whole["target"] == "losses")] for family in FAMILIES}
+    for target, what in (("refit", "re-estimated"), ("tuned", "trained")):
+        chosen = whole[(whole["target"] == target) & whole["family"].isin(FAMILIES[2:])]
+        columns[f"totals, {what}"] = chosen
+    means: dict[str, pd.Series] = {}
+    for name, part in columns.items():
+        of_networks = part.pivot_table(index="rung", columns=["network", "family"], values="spearman")
+        means[name] = of_networks.dropna().mean(axis=1)
+    table_of_means = pd.DataFrame(means)
+    shown = table_of_means.drop(KINDS["all judged images, unlabelled"], errors="ignore")
+    shown = shown.dropna(subset=list(FAMILIES)).assign(mean=lambda t: t[list(FAMILIES)].mean(axis=1))
+    rows = [
+        [f"`{rung}`", KIND[str(rung)], *(number(value) for value in row)]
+        for rung, row in shown.sort_values("mean", ascending=False).iterrows()
+    ]
+    head = ["measure", "looks at", *columns, "mean of the first four"]
+    count = found["network"].nunique()
+    return f"Of {count} networks; measures that every one of them has.\n\n" + table(head, rows)
 
 
 def costs_table(networks: dict[str, Any]) -> str:
