@@ -97,7 +97,7 @@ def compare(
     )
     return Comparison(
         rows=tuple(rows),
-        total=_total(rows, sums),
+        total=total_of(rows, sums),
         unpaired=pairing.mismatches,
         settings=settings,
         complete=_complete(pairing, rows, selection),
@@ -116,7 +116,16 @@ def _complete(pairing: Pairing, rows: Iterable[LayerRecord], selection: LayerSel
     return everything and paired and all(row.changed is not None for row in rows)
 
 
-def _total(rows: Iterable[LayerRecord], sums: Iterable[PairMoments]) -> Total:
+def total_of(rows: Iterable[LayerRecord], sums: Iterable[PairMoments]) -> Total:
+    """The measured layers together.
+
+    Args:
+        rows: Their records.
+        sums: Their sums, in the same order.
+
+    Returns:
+        The total; rows that could not be measured are left out.
+    """
     measured = [(row, moments) for row, moments in zip(rows, sums, strict=True) if row.measurable]
     together = PairMoments()
     for _, moments in measured:

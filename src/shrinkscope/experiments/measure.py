@@ -1,13 +1,14 @@
 """The records of one epoch: how far the weights have moved, and what that did to performance."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from torch import nn
 
 from shrinkscope.analysis import LayerRecord, Total, compare
 from shrinkscope.experiments.config import LatentChoice
+from shrinkscope.experiments.data.parts import ImageData
 from shrinkscope.experiments.digits import Split
 from shrinkscope.experiments.records import NETWORK, Record
 from shrinkscope.latent import resolve_latents
@@ -15,7 +16,8 @@ from shrinkscope.performance import Evaluation, difference_between, evaluate
 from shrinkscope.quantity import Quantity
 from shrinkscope.weights import COMPRESSIBLE, ROLES, LayerSelection, Weights, open_weights
 
-_LAYERS = LayerSelection(roles=tuple(role for role in ROLES if role in COMPRESSIBLE))
+MEASURED = LayerSelection(roles=tuple(role for role in ROLES if role in COMPRESSIBLE))
+"""The layers that records are about: convolutions and linear ones."""
 
 
 class Reference(msgspec.Struct, frozen=True, eq=False):
@@ -30,7 +32,7 @@ class Reference(msgspec.Struct, frozen=True, eq=False):
     performance: dict[str, Evaluation]
 
     @classmethod
-    def of(cls, model: nn.Module, data: Split) -> "Reference":
+    def of(cls, model: nn.Module, data: Split | ImageData) -> "Reference":
         """Measure a dense network.
 
         Args:
@@ -56,7 +58,7 @@ def dense_records(reference: Reference) -> list[Record]:
 
 
 def epoch_records(
-    reference: Reference, model: nn.Module, data: Split, latents: Sequence[LatentChoice], epoch: int
+    reference: Reference, model: nn.Module, data: Split | ImageData, latents: Sequence[LatentChoice], epoch: int
 ) -> list[Record]:
     """Everything that a study records of a compressed network at one epoch.
 
@@ -72,20 +74,53 @@ def epoch_records(
         of all of them together (exact); loss, accuracy and their absolute differences from the dense network, PD, with
         standard errors, the latter paired by sample (estimates).
     """
-    compared = compare(reference.weights, model, latents=latents, layers=_LAYERS)
+    compared = compare(reference.weights, model, latents=latents, layers=MEASURED)
+    records = weight_records(compared.rows, compared.total, latents, epoch)
+    return records + performance_records(reference, _evaluations(model, data), epoch)
+
+
+def weight_records(
+    rows: Sequence[LayerRecord], total: Total, latents: Sequence[LatentChoice], epoch: int
+) -> list[Record]:
+    """What a study records of weights at one epoch, from a comparison of them with those of the dense network.
+
+    Args:
+        rows: The convolutions and linear layers.
+        total: All of them together.
+        latents: Latent distributions of the AP3s.
+        epoch: Epoch of fine-tuning, 0 before it.
+
+    Returns:
+        AP2, relative AP2, AP3s and sparsity of each layer, then of the network; all exact.
+    """
     columns = [latent.column for latent in resolve_latents(latents)]
-    records = [record for row in compared.rows for record in _weights(epoch, row.layer, row, row.reason, columns)]
+    records = [record for row in rows for record in _weights(epoch, row.layer, row, row.reason, columns)]
     missing = {record.metric for record in records if record.value is None}
-    for record in _weights(epoch, NETWORK, compared.total, _reasons(compared.rows), columns):
+    for record in _weights(epoch, NETWORK, total, _reasons(rows), columns):
         # A total that leaves a layer out would look like a small one.
-        records.append(_unmeasured(record, _reasons(compared.rows)) if record.metric in missing else record)
-    for part, found in _evaluations(model, data).items():
-        records += _performance(epoch, part, found)
-        records += _differences(epoch, part, reference.performance[part], found)
+        records.append(_unmeasured(record, _reasons(rows)) if record.metric in missing else record)
     return records
 
 
-def _evaluations(model: nn.Module, data: Split) -> dict[str, Evaluation]:
+def performance_records(reference: Reference, found: Mapping[str, Evaluation], epoch: int) -> list[Record]:
+    """What a study records of performance at one epoch: loss, accuracy, and their differences from the dense network.
+
+    Args:
+        reference: The dense network of the trial.
+        found: Evaluation of the compressed network on each part of the data, on the same samples.
+        epoch: Epoch of fine-tuning, 0 before it.
+
+    Returns:
+        Estimates with standard errors, those of differences paired by sample.
+    """
+    records: list[Record] = []
+    for part, evaluation in found.items():
+        records += _performance(epoch, part, evaluation)
+        records += _differences(epoch, part, reference.performance[part], evaluation)
+    return records
+
+
+def _evaluations(model: nn.Module, data: Split | ImageData) -> dict[str, Evaluation]:
     return {"train": evaluate(model, data.train), "test": evaluate(model, data.test)}
 
 
