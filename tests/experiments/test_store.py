@@ -200,7 +200,7 @@ def test_an_sqlite_file_of_another_program_is_refused(tmp_path):
         Store(tmp_path / "other.sqlite")
 
 
-@pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1])
+@pytest.mark.parametrize("version", [0, VERSION + 1])
 def test_a_store_of_another_version_is_refused(store, version):
     store.close()
     connection = sqlite3.connect(store.path)
@@ -302,3 +302,64 @@ def test_a_full_disk_is_one_line_and_keeps_the_finished_cells(tmp_path):
     with Store(path, create=False) as store:
         assert len(store.finished("r1")) == announced
         assert len(store.records()) == announced * 200
+
+
+# Epochs of cells that go on, and stores of version 1.
+
+VERSION_1 = """
+CREATE TABLE runs (
+    run TEXT PRIMARY KEY, config_hash TEXT NOT NULL, config TEXT NOT NULL, versions TEXT NOT NULL,
+    seed INTEGER NOT NULL, hardware TEXT NOT NULL, started TEXT NOT NULL
+);
+CREATE TABLE cells (
+    run TEXT NOT NULL REFERENCES runs, trial INTEGER NOT NULL, scope TEXT NOT NULL, method TEXT NOT NULL,
+    level REAL NOT NULL, seconds REAL NOT NULL, finished TEXT NOT NULL,
+    PRIMARY KEY (run, trial, scope, method, level)
+);
+CREATE TABLE records (
+    run TEXT NOT NULL REFERENCES runs, trial INTEGER NOT NULL, scope TEXT NOT NULL, method TEXT NOT NULL,
+    level REAL NOT NULL, epoch INTEGER NOT NULL, layer TEXT NOT NULL, metric TEXT NOT NULL,
+    value REAL, unit TEXT NOT NULL, status TEXT NOT NULL CHECK (status IN ('exact', 'bound', 'estimate')),
+    standard_error REAL, reason TEXT,
+    CHECK (value IS NOT NULL OR reason IS NOT NULL),
+    PRIMARY KEY (run, trial, scope, method, level, epoch, layer, metric)
+);
+INSERT INTO runs VALUES ('r1', 'h', '{}', '{}', 1, 'there', '2025');
+INSERT INTO cells VALUES ('r1', 1, 'all', 'lowest', 0.3, 2.5, '2025');
+INSERT INTO records VALUES ('r1', 1, 'all', 'lowest', 0.3, 0, '', 'ap2', 0.25, 'weight²', 'exact', NULL, NULL);
+"""
+
+
+def test_a_store_of_version_1_is_brought_up_to_date(tmp_path):
+    path = tmp_path / "old.sqlite"
+    connection = sqlite3.connect(path)
+    connection.executescript(f"{VERSION_1} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = 1;")
+    connection.close()
+    for _ in range(2):
+        with Store(path, create=False) as store:
+            assert store.finished("r1") == {cell_of()}
+            assert store.records()["value"].tolist() == [0.25]
+    with Store(path) as store:
+        store.write_cell("r1", cell_of(2), records_of(), seconds=1.0, hardware="here")
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+    assert connection.execute("SELECT trial, hardware FROM cells ORDER BY trial").fetchall() == [
+        (1, "there"),
+        (2, "here"),
+    ]
+    connection.close()
+
+
+def test_epochs_of_a_cell_that_goes_on_are_kept_and_left_out_of_the_table(store):
+    records = records_of(3)
+    first, rest = [r for r in records if r.epoch < 2], [r for r in records if r.epoch == 2]
+    store.write_epochs("r1", cell_of(), first)
+    assert store.records().empty
+    assert store.epochs("r1", cell_of(), 1) == first
+    assert store.epochs("r1", cell_of(), 0) == [r for r in first if r.epoch == 0]
+    store.write_epochs("r1", cell_of(), rest)
+    store.write_epochs("r1", cell_of(), rest)  # done again after a kill
+    assert store.epochs("r1", cell_of(), 9) == records
+    assert store.finished("r1") == set()
+    store.write_cell("r1", cell_of(), records, seconds=1.0)
+    assert len(store.records()) == len(records)

@@ -1,7 +1,7 @@
 """The state of a training after an epoch, in one file, so that a killed process goes on with the next."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -36,15 +36,23 @@ class Checkpoint:
         identity: What the training is; a file of another one is not taken up.
         every: Seconds that must have passed since the last one: epochs of milliseconds are not worth a write each.
         companions: What else is kept, by name.
+        before: Called before each write; what it writes elsewhere is there whenever the file is.
     """
 
     def __init__(
-        self, path: Path, identity: str, *, every: float, companions: dict[str, Companion] | None = None
+        self,
+        path: Path,
+        identity: str,
+        *,
+        every: float,
+        companions: dict[str, Companion] | None = None,
+        before: Callable[[], None] | None = None,
     ) -> None:
         self.path = path
         self._identity = identity
         self._every = every
         self._companions = companions or {}
+        self._before = before
         self._last = time.monotonic()
 
     def due(self) -> bool:
@@ -95,6 +103,8 @@ class Checkpoint:
         Raises:
             OutputError: If the file cannot be written.
         """
+        if self._before is not None:
+            self._before()
         tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
         tensors |= {f"velocity.{index}": velocity for index, velocity in enumerate(velocities)}
         tensors["generator"] = generator.get_state()

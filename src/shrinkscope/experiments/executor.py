@@ -2,14 +2,18 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import msgspec
 import torch
 
+from shrinkscope.experiments import distributed
 from shrinkscope.experiments.config import Study
-from shrinkscope.experiments.records import Cell
+from shrinkscope.experiments.ledger import PATIENCE, Ledger
+from shrinkscope.experiments.provenance import hardware
+from shrinkscope.experiments.records import Cell, Record
+from shrinkscope.experiments.settings import StudyError
 from shrinkscope.experiments.store import Store
 from shrinkscope.experiments.study import Bench
 
@@ -22,12 +26,18 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         run: Key of its run in the store.
         store: Path of the store.
         networks: Folder of the networks.
+        device: ``cpu`` or ``cuda``.
+        threads: Threads of torch; more than one only for data sets of images, whose sums then round as they do.
+        patience: Seconds between two checkpoints of a cell at least.
     """
 
     study: Study
     run: str
     store: str
     networks: str
+    device: str = "cpu"
+    threads: int = 1
+    patience: float = PATIENCE
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +55,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Executor:
-    """Carries out cells, one thread each, and writes each when it is finished.
+    """Carries out cells and writes each when it is finished.
 
     Args:
         task: What the cells share; the run has begun.
@@ -55,9 +65,10 @@ class Executor:
     """
 
     def __init__(self, task: Task) -> None:
-        self._run = task.run
-        self._bench = Bench(task.study, Path(task.networks))
+        self._task = task
+        self._bench = Bench(task.study, Path(task.networks), task.device)
         self._store = Store(task.store, create=False)
+        self._hardware = hardware(task.device)
 
     def carry_out(self, cell: Cell) -> Answer:
         """Carry out one cell, and write its network and then its records.
@@ -66,16 +77,20 @@ class Executor:
             cell: The cell.
 
         Returns:
-            The time that it took.
+            The time that it took, in this process: what an interrupted one did before is not in it.
 
         Raises:
             ShrinkscopeError: If it fails for a reason that is known.
         """
         started = time.perf_counter()
-        with one_thread():
-            records = self._bench.carry_out(cell)
-        seconds = time.perf_counter() - started
-        self._store.write_cell(self._run, cell, records, seconds)
+        ledger = Ledger(self._store, self._task.run, cell, every=self._task.patience)
+        with threads(self._task.threads), memory_errors(cell), distributed.processes(self._task.device):
+            records = self._bench.carry_out(cell, ledger)
+            return self._write(cell, records, time.perf_counter() - started)
+
+    def _write(self, cell: Cell, records: list[Record], seconds: float) -> Answer:
+        if distributed.rank() == 0:
+            self._store.write_cell(self._task.run, cell, records, seconds, self._hardware)
         return Answer(cell=cell, seconds=seconds)
 
     def close(self) -> None:
@@ -84,15 +99,38 @@ class Executor:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute with one thread of torch within the block.
+def memory_errors(cell: Cell) -> Iterator[None]:
+    """Turn a device that is out of memory into one line.
 
-    More would not help tensors of this size, which wait for their threads, and sums in another order round
-    differently: with one thread the numbers are the same in every process.
+    Args:
+        cell: What was being carried out.
+
+    Raises:
+        StudyError: If it is.
+    """
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        said = (str(error).splitlines() or ["out of memory"])[0]
+        raise StudyError(f"{cell}: {said}; give a smaller batch_size, fewer workers, or another --device") from error
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Compute with so many threads of torch within the block.
+
+    Args:
+        count: How many. More than one do not help tensors as small as the digits, which wait for their threads; and
+            sums in another order round differently.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """Compute with one thread within a block: the numbers are the same in every process."""
+    return threads(1)

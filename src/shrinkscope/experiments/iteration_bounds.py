@@ -12,6 +12,7 @@ from shrinkscope.curvature import gradient_norm, hessian, last_layer_hessian, se
 from shrinkscope.divergence.covariance import Diagonal, Isotropic
 from shrinkscope.errors import TheoryError
 from shrinkscope.latent import Gaussian, RotatedGaussian, StudentT
+from shrinkscope.performance.data import Data
 from shrinkscope.theory import theorem_3_6
 from shrinkscope.theory.bound import Bound
 from shrinkscope.theory.constants import inverse_extremes
@@ -40,7 +41,7 @@ class SmoothLoss(msgspec.Struct, frozen=True, kw_only=True):
     certified: bool
 
 
-def last_layer_loss(model: nn.Module, samples: tuple[Tensor, Tensor], layer: str) -> SmoothLoss:
+def last_layer_loss(model: nn.Module, samples: Data, layer: str) -> SmoothLoss:
     """The constants where the last layer alone is trained, in which the loss is convex; one pass over the samples.
 
     Args:

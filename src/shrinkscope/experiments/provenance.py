@@ -4,6 +4,7 @@ import datetime
 import hashlib
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version as installed
 from pathlib import Path
 
@@ -16,24 +17,26 @@ from shrinkscope.version import version
 _PACKAGES = ("torch", "numpy", "scipy", "scikit-learn")
 
 
-def new_run(study: Study) -> Run:
-    """The run of a study with what is installed here; the same key for the same study and versions.
+def new_run(study: Study, ingredients: Mapping[str, str] | None = None, device: str = "cpu") -> Run:
+    """The run of a study with what is installed here; the same key for the same study, ingredients and versions.
 
     Args:
         study: The study.
+        ingredients: What else the numbers depend on: digests of the data and of the weights to start from.
+        device: ``cpu`` or ``cuda``; named in the hardware, and no part of the key.
 
     Returns:
         The run, starting now. Its key is the head of a hash, 12 hexadecimal digits.
     """
     config_hash = identity(study)
-    versions = msgspec.json.encode(_versions(), order="sorted").decode()
+    versions = msgspec.json.encode(_versions() | dict(ingredients or {}), order="sorted").decode()
     return Run(
         run=hashlib.sha256(f"{config_hash} {versions}".encode()).hexdigest()[:12],
         config_hash=config_hash,
         config=encode(study),
         versions=versions,
         seed=study.seed,
-        hardware=_hardware(),
+        hardware=hardware(device),
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
 
@@ -43,7 +46,16 @@ def _versions() -> dict[str, str]:
     return {"shrinkscope": version(), "python": platform.python_version()} | packages
 
 
-def _hardware() -> str:
+def hardware(device: str = "cpu") -> str:
+    """The machine in words: processor, cores, system, and the GPU that is computed on.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+    """
+    if device == "cuda":
+        import torch
+
+        return f"{torch.cuda.get_device_name()}, {_processor()}, {os.cpu_count()} cores, {platform.system()}"
     return f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from shrinkscope.errors import StoreError
 
-VERSION = 1
+VERSION = 2
 """Kept in SQLite's user_version; changes when a table changes."""
 
 APPLICATION = 0x53687253
 """Kept in SQLite's application_id: tells a store from the SQLite files of other programs."""
 
 RUN_COLUMNS = ("run", "config_hash", "config", "versions", "seed", "hardware", "started")
-CELL_COLUMNS = ("run", "trial", "scope", "method", "level", "seconds", "finished")
+CELL_COLUMNS = ("run", "trial", "scope", "method", "level", "seconds", "finished", "hardware")
 RECORD_COLUMNS = (
     "run",
     "trial",
@@ -36,7 +36,7 @@ CREATE TABLE runs (
 );
 CREATE TABLE cells (
     run TEXT NOT NULL REFERENCES runs, trial INTEGER NOT NULL, scope TEXT NOT NULL, method TEXT NOT NULL,
-    level REAL NOT NULL, seconds REAL NOT NULL, finished TEXT NOT NULL,
+    level REAL NOT NULL, seconds REAL NOT NULL, finished TEXT NOT NULL, hardware TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (run, trial, scope, method, level)
 );
 CREATE TABLE records (
@@ -50,8 +50,43 @@ CREATE TABLE records (
 """
 
 
+# A writer holds the lock for milliseconds; a minute of waiting means that another process hangs.
+_PATIENCE = 60.0
+_MAGIC = b"SQLite format 3\0"
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a file, or create it with its folder.
+
+    Args:
+        path: The file.
+
+    Returns:
+        A connection in autocommit mode.
+
+    Raises:
+        StoreError: If it cannot be opened or is of another kind.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _require_sqlite(path)
+        # isolation_level None: transactions begin and end where this module says, not where the driver guesses.
+        return sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"cannot open the store {path}: {error}; choose a folder that can be written") from error
+
+
+def _require_sqlite(path: Path) -> None:
+    # SQLite takes a file of a few bytes for an empty database, and would write over it.
+    if path.exists():
+        with path.open("rb") as file:
+            head = file.read(len(_MAGIC))
+        if head not in (b"", _MAGIC):
+            raise StoreError(f"{path} is no store: it is another kind of file; choose another one")
+
+
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Create the tables in an empty file, or check that a file has them.
+    """Create the tables in an empty file, bring those of version 1 up to date, or check that a file has them.
 
     Args:
         connection: Connection to the file, in autocommit mode.
@@ -64,6 +99,9 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     if _is_empty(connection):
         _create(connection)
     application, version = _stamp(connection)
+    if (application, version) == (APPLICATION, 1):
+        _migrate(connection)
+        version = VERSION
     if application != APPLICATION:
         raise StoreError(f"{path} is an SQLite file of another program; choose another file for the records")
     if version != VERSION:
@@ -85,6 +123,23 @@ def _create(connection: sqlite3.Connection) -> None:
             for statement in _TABLES.split(";"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION}")
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """From version 1, whose cells did not say where they were computed: it was where the run began."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if _stamp(connection)[1] == 1:  # another process may have been first
+            connection.execute("ALTER TABLE cells ADD COLUMN hardware TEXT NOT NULL DEFAULT ''")
+            connection.execute(
+                "UPDATE cells SET hardware = (SELECT runs.hardware FROM runs WHERE runs.run = cells.run)"
+            )
             connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
     except BaseException:

@@ -12,6 +12,10 @@ class ConfigError(ShrinkscopeError):
     """A study is described wrongly: an unknown field, a value out of range, a file that is not TOML."""
 
 
+class StudyError(ShrinkscopeError):
+    """A study cannot go on: a dense network is not good enough, a mask was not kept, a worker process died."""
+
+
 class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Training by stochastic gradient descent with momentum.
 

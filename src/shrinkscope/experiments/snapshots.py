@@ -52,7 +52,26 @@ class Snapshots(Sequence[dict[str, Tensor]]):
             OutputError: If the file cannot be written.
         """
         weights = open_weights(model)
-        tensors = {name: weights[name].read().cpu().contiguous() for name in self.names}
+        self._append({name: weights[name].read().cpu().contiguous() for name in self.names})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of them under ``number.name``, for a checkpoint."""
+        return {f"{time}.{name}": tensor for time in range(len(self)) for name, tensor in self[time].items()}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Hold what ``tensors`` gave, in place of what is held.
+
+        Args:
+            tensors: All snapshots.
+
+        Raises:
+            OutputError: If the file cannot be written.
+        """
+        self._count = 0
+        for time in range(len(tensors) // len(self.names)):
+            self._append({name: tensors[f"{time}.{name}"] for name in self.names})
+
+    def _append(self, tensors: dict[str, Tensor]) -> None:
         self._like = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
         try:
             self._file.seek(self._count * self._size)

@@ -13,15 +13,11 @@ import msgspec
 
 from shrinkscope.errors import OutputError, StoreError
 from shrinkscope.experiments.records import Cell, Record
-from shrinkscope.experiments.schema import CELL_COLUMNS, RECORD_COLUMNS, RUN_COLUMNS, prepare
+from shrinkscope.experiments.schema import CELL_COLUMNS, RECORD_COLUMNS, RUN_COLUMNS, connect, prepare
 from shrinkscope.files import atomic_path
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# A writer holds the lock for milliseconds; a minute of waiting means that another process hangs.
-_PATIENCE = 60.0
-_MAGIC = b"SQLite format 3\0"
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,8 +45,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 class Store:
     """Runs and their records in an SQLite file in WAL mode.
 
-    Each finished cell is written in one transaction: a process killed at any moment loses the cell in progress and
-    nothing else. Use as a context manager, or ``close``.
+    Each write is one transaction: a process killed at any moment loses the epochs of its cell that it has not written,
+    and nothing else. Use as a context manager, or ``close``.
 
     Args:
         path: The file; created, with its folder, unless ``create`` is False.
@@ -65,7 +61,7 @@ class Store:
         self.path = Path(path)
         if not create and not self.path.is_file():
             raise StoreError(f"{self.path}: no such file; expected a store of records")
-        self._connection = _connect(self.path)
+        self._connection = connect(self.path)
         try:
             with self._failures("open"):
                 prepare(self._connection, self.path)
@@ -112,7 +108,41 @@ class Store:
             for table in ("records", "cells", "runs"):
                 self._connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))  # noqa: S608  # our own names
 
-    def write_cell(self, run: str, cell: Cell, records: Iterable[Record], seconds: float) -> None:
+    def write_epochs(self, run: str, cell: Cell, records: Iterable[Record]) -> None:
+        """Write epochs of a cell that goes on, all of them or nothing; ``records`` leaves them out till then.
+
+        Args:
+            run: Key of a run that has begun.
+            cell: The cell.
+            records: The numbers of some epochs.
+
+        Raises:
+            StoreError: If the file cannot be written; then it is as it was.
+        """
+        key = (run, *msgspec.structs.astuple(cell))
+        rows = [_row(key, record) for record in records]
+        with self._transaction():
+            self._connection.executemany(f"INSERT OR REPLACE INTO records VALUES ({_marks(RECORD_COLUMNS)})", rows)  # noqa: S608
+
+    def epochs(self, run: str, cell: Cell, last: int) -> list[Record]:
+        """The numbers of a cell up to an epoch, finished or not, in the order of writing.
+
+        Args:
+            run: Key of the run.
+            cell: The cell.
+            last: The last epoch.
+
+        Raises:
+            StoreError: If the file is damaged.
+        """
+        columns = RECORD_COLUMNS[5:]
+        rows = self._rows(
+            f"SELECT {', '.join(columns)} FROM records WHERE {_MATCH} AND epoch <= ? ORDER BY rowid",  # noqa: S608
+            (run, *msgspec.structs.astuple(cell), last),
+        )
+        return [msgspec.convert(dict(zip(columns, row, strict=True)), Record) for row in rows]
+
+    def write_cell(self, run: str, cell: Cell, records: Iterable[Record], seconds: float, hardware: str = "") -> None:
         """Write a finished cell, all of it or nothing; a cell that is there is replaced.
 
         Args:
@@ -120,6 +150,7 @@ class Store:
             cell: The cell.
             records: Its numbers.
             seconds: Wall-clock time that it took.
+            hardware: Machine that it was computed on.
 
         Raises:
             StoreError: If the file cannot be written; then it is as it was.
@@ -131,7 +162,7 @@ class Store:
             self._connection.executemany(f"INSERT INTO records VALUES ({_marks(RECORD_COLUMNS)})", rows)  # noqa: S608
             self._connection.execute(
                 f"INSERT OR REPLACE INTO cells VALUES ({_marks(CELL_COLUMNS)})",  # noqa: S608
-                (*key, seconds, _now()),
+                (*key, seconds, _now(), hardware),
             )
 
     def runs(self) -> list[Run]:
@@ -173,9 +204,11 @@ class Store:
         if run is not None and all(known.run != run for known in self.runs()):
             raise StoreError(f"{self.path} holds no run {run}; it holds {_listing(self.runs())}")
         where, parameters = ("", ()) if run is None else ("WHERE run = ?", (run,))
+        # Those of finished cells: the others have some of their epochs only.
         query = (
-            f"SELECT {', '.join(RECORD_COLUMNS)} FROM records {where} "  # noqa: S608
-            "ORDER BY run, trial, scope, method, level, epoch, rowid"
+            f"SELECT {', '.join(RECORD_COLUMNS)} FROM records "  # noqa: S608
+            f"JOIN cells USING (run, trial, scope, method, level) {where} "
+            "ORDER BY run, trial, scope, method, level, epoch, records.rowid"
         )
         table = pd.DataFrame.from_records(self._rows(query, parameters), columns=list(RECORD_COLUMNS))
         return table.astype({"value": "float64", "standard_error": "float64", "level": "float64"})
@@ -227,25 +260,6 @@ class Store:
 
 
 _MATCH = "run = ? AND trial = ? AND scope = ? AND method = ? AND level = ?"
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _require_sqlite(path)
-        # isolation_level None: transactions begin and end where this module says, not where the driver guesses.
-        return sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
-    except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"cannot open the store {path}: {error}; choose a folder that can be written") from error
-
-
-def _require_sqlite(path: Path) -> None:
-    # SQLite takes a file of a few bytes for an empty database, and would write over it.
-    if path.exists():
-        with path.open("rb") as file:
-            head = file.read(len(_MAGIC))
-        if head not in (b"", _MAGIC):
-            raise StoreError(f"{path} is no store: it is another kind of file; choose another one")
 
 
 def _row(key: tuple[object, ...], record: Record) -> tuple[object, ...]:

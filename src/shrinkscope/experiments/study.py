@@ -6,28 +6,33 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import torch
 from torch import nn
 
-from shrinkscope.compression import MagnitudePruning, Mask, RandomPruning, mask_drift, prune
-from shrinkscope.errors import CurvatureError, ShrinkscopeError
+from shrinkscope.errors import CurvatureError
+from shrinkscope.experiments import distributed
+from shrinkscope.experiments.best_epoch import BestEpoch
+from shrinkscope.experiments.checkpoint import Companion
 from shrinkscope.experiments.config import Study
+from shrinkscope.experiments.data import ImageData, open_images
 from shrinkscope.experiments.digits import Digits, Split, load_digits_split
 from shrinkscope.experiments.fixed_statistics import FixedStatistics, State, tensors_of_function
 from shrinkscope.experiments.iteration_bounds import SmoothLoss, last_layer_loss, path_loss
 from shrinkscope.experiments.iterations import iteration_records
+from shrinkscope.experiments.ledger import Ledger
 from shrinkscope.experiments.measure import Reference, dense_records, epoch_records
-from shrinkscope.experiments.networks import load_network_file, new_network, save_network
+from shrinkscope.experiments.networks import load_network_file, save_network, starting_network
+from shrinkscope.experiments.prunings import prune_cell, require_zeros
 from shrinkscope.experiments.records import Cell, Record
+from shrinkscope.experiments.released import released_records
 from shrinkscope.experiments.seeds import derived_generator, derived_seed
+from shrinkscope.experiments.settings import StudyError
 from shrinkscope.experiments.snapshots import Snapshots
 from shrinkscope.experiments.train import train
-from shrinkscope.performance import evaluate
 from shrinkscope.weights import compressible, open_weights
 
-
-class StudyError(ShrinkscopeError):
-    """A study cannot go on: a dense network is not good enough, a mask was not kept, a worker process died."""
+__all__ = ["Bench", "StudyError", "dense_cells", "pruned_cells", "require_zeros"]
 
 
 def dense_cells(study: Study) -> list[Cell]:
@@ -62,18 +67,30 @@ class Bench:
     Args:
         study: The study.
         folder: Folder of its networks.
+        device: ``cpu`` or ``cuda``.
     """
 
-    def __init__(self, study: Study, folder: Path) -> None:
+    def __init__(self, study: Study, folder: Path, device: str = "cpu") -> None:
         self.study = study
         self.folder = folder
+        self.device = device
 
     @functools.cached_property
-    def data(self) -> Split:
-        """The data set."""
-        if not isinstance(self.study.data, Digits):
-            raise StudyError(f"{type(self.study.data).__name__} cannot be loaded yet; expected the digits")
-        return load_digits_split(self.study.data)
+    def data(self) -> Split | ImageData:
+        """The data set, its inputs on the device."""
+        if isinstance(self.study.data, Digits):
+            return Split(*(part.to(self.device) for part in load_digits_split(self.study.data)))
+        return open_images(self.study.data, self.device)
+
+    @functools.cached_property
+    def measured(self) -> Split | ImageData:
+        """The data that performance is measured on: all held-out samples, and the study's choice of the others."""
+        return _some(self.data, self.study.evaluated_samples)
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes of a data set of images; None: as the network has it."""
+        return len(self.data.classes) if isinstance(self.data, ImageData) else None
 
     def network_path(self, cell: Cell) -> Path:
         """Where the network of a cell is kept.
@@ -87,75 +104,142 @@ class Bench:
         name = "dense" if cell.dense else f"{cell.scope}-{cell.method}-{cell.level:g}"
         return self.folder / f"trial-{cell.trial}" / f"{name}.safetensors"
 
-    def carry_out(self, cell: Cell) -> list[Record]:
+    def carry_out(self, cell: Cell, ledger: Ledger | None = None) -> list[Record]:
         """Train, or prune and fine-tune; write the network and return the numbers.
 
         Args:
             cell: What to do; the dense cell of its trial must have been carried out.
+            ledger: Where epochs are kept, so that a cell that was killed goes on; None keeps none.
 
         Returns:
-            Its records, the same whichever cells came before.
+            Its records, the same whichever cells came before, and however often it was killed.
 
         Raises:
             StudyError: If a dense network misses the required accuracy, or a pruned one has not as many zeros as its
                 mask removes.
+            DataError: If the data cannot be read, or are not what the network takes.
             OutputError: If the network cannot be written.
-            WeightsError: If the dense network cannot be read.
+            WeightsError: If the dense network cannot be read, or the weights to start from do not fit.
         """
-        model, records = self._train_dense(cell.trial) if cell.dense else self._compress(cell)
-        save_network(self.network_path(cell), model, f"{self.study.name}: {cell}")
+        model, records = self._train_dense(cell, ledger) if cell.dense else self._compress(cell, ledger)
+        if distributed.rank() == 0:
+            save_network(self.network_path(cell), model, f"{self.study.name}: {cell}")
+            self._kept(cell).unlink(missing_ok=True)
+        distributed.wait()
         return records
 
-    def _train_dense(self, trial: int) -> tuple[nn.Module, list[Record]]:
+    def starting(self, trial: int) -> nn.Module:
+        """The network of a trial before its training: initialised, or filled with weights, on the device.
+
+        Args:
+            trial: Its number.
+        """
         study = self.study
-        model = new_network(study.network, derived_seed(study.seed, "initialisation", trial))
-        best = _BestEpoch(model, self.data) if study.dense_reference == "best" and study.training else None
-        order = derived_generator(study.seed, "training order", trial)
+        return starting_network(
+            study.network,
+            derived_seed(study.seed, "initialisation", trial),
+            self.classes,
+            weights=study.weights,
+            keep_head=study.head == "keep",
+        ).to(self.device)
+
+    def dense(self, trial: int) -> nn.Module:
+        """The dense network of a trial, a copy of one's own on the device.
+
+        Args:
+            trial: Its number.
+        """
+        return copy.deepcopy(self._dense(trial)[0])
+
+    def reference(self, trial: int) -> Reference:
+        """The dense network of a trial as others are compared with it.
+
+        Args:
+            trial: Its number.
+        """
+        return self._dense(trial)[1]
+
+    def _train_dense(self, cell: Cell, ledger: Ledger | None) -> tuple[nn.Module, list[Record]]:
+        study, trial = self.study, cell.trial
+        model = self.starting(trial)
         if study.training is not None:
-            train(model, self.data.train, study.training, order, after_epoch=best)
-        if best is not None:
-            model.load_state_dict(best.state)
-        reference = Reference.of(model, self.data)
+            best = BestEpoch(model, self.data) if study.dense_reference == "best" else None
+            order = derived_generator(study.seed, "training order", trial)
+            kept: dict[str, Companion] = {"best": best} if best else {}
+            train(
+                model,
+                self.data.train,
+                study.training,
+                order,
+                only=self._last(model) if study.trained == "last" else None,
+                computation=study.computation,
+                checkpoint=ledger.checkpoint(self._kept(cell), [], kept) if ledger else None,
+                after_epoch=best,
+            )
+            if best is not None and distributed.rank() == 0:
+                model.load_state_dict(best.state)
+        if distributed.rank() > 0:
+            return model, []
+        reference = Reference.of(model, self.measured)
         _require_accuracy(reference, trial, study.minimum_accuracy)
         return model, dense_records(reference)
 
-    def _compress(self, cell: Cell) -> tuple[nn.Module, list[Record]]:
+    def _compress(self, cell: Cell, ledger: Ledger | None) -> tuple[nn.Module, list[Record]]:
         study = self.study
-        dense, reference = self._reference(cell.trial)
-        model = copy.deepcopy(dense)
-        mask = self._prune(model, cell)
-        only = tuple(mask) if cell.scope == "last" and study.finetune == "scope" else None
+        model = self.dense(cell.trial)
+        mask = prune_cell(study, model, cell)
+        # The order of the samples is the trial's alone, so that cells differ in what was removed and nothing else.
+        order = derived_generator(study.seed, "fine-tuning order", cell.trial)
+        head = tuple(mask) if cell.scope == "last" and study.finetune != "network" else None
+        only = head if study.finetune == "scope" else None
         records: list[Record] = []
         with Snapshots(_trained(model, only), self.network_path(cell).parent) as path:
+            companions: dict[str, Companion] = {"path": path} if study.iterations else {}
+            checkpoint = ledger.checkpoint(self._kept(cell), records, companions) if ledger else None
 
             def record(epoch: int) -> None:
-                records.extend(epoch_records(reference, model, self.data, study.latents, epoch))
-                path.keep(model)
+                records.extend(self._measure(cell.trial, model, epoch))
+                if study.iterations:
+                    path.keep(model)
 
-            record(0)
-            # The order of the samples is the trial's alone, so that cells differ in what was removed and nothing else.
-            order = derived_generator(study.seed, "fine-tuning order", cell.trial)
-            train(model, self.data.train, study.finetuning, order, mask=mask, only=only, after_epoch=record)
+            if not records and distributed.rank() == 0:
+                record(0)
+            train(
+                model,
+                self.data.train,
+                study.finetuning,
+                order,
+                mask=mask,
+                only=head,
+                biases=study.finetune == "biases",
+                computation=study.computation,
+                checkpoint=checkpoint,
+                after_epoch=record,
+            )
             require_zeros(model, mask, str(cell))
-            followed, loss = self._followed(cell.trial, path, only)
-            records += iteration_records(reference.weights, followed, records, study.latents, loss)
+            if study.iterations and distributed.rank() == 0:
+                followed, loss = self._followed(cell.trial, path, only)
+                records += iteration_records(self.reference(cell.trial).weights, followed, records, study.latents, loss)
         return model, records
 
-    def _prune(self, model: nn.Module, cell: Cell) -> Mask:
-        scope = "last" if cell.scope == "last" else "layer"
-        if cell.method == "random":
-            # Scores depend on the trial alone, so that a higher level removes what a lower one does, and more.
-            trial = cell.trial if self.study.random_masks == "trial" else 1
-            scores = derived_generator(self.study.seed, "random mask", trial)
-            return prune(model, RandomPruning(level=cell.level, scope=scope), generator=scores)
-        order = "lowest" if cell.method == "lowest" else "highest"
-        return prune(model, MagnitudePruning(level=cell.level, order=order, scope=scope))
+    def _measure(self, trial: int, model: nn.Module, epoch: int) -> list[Record]:
+        reference, study = self.reference(trial), self.study
+        records = epoch_records(reference, model, self.measured, study.latents, epoch)
+        return records + released_records(records, reference.weights) if study.released_gaussian else records
+
+    def _kept(self, cell: Cell) -> Path:
+        """The checkpoint of a cell."""
+        return self.network_path(cell).with_suffix(".checkpoint.safetensors")
+
+    def _last(self, model: nn.Module) -> tuple[str, ...]:
+        return (list(compressible(model))[-1],)
 
     # Bounded, because a large network's reference is as large as the network.
     @functools.lru_cache(maxsize=4)  # noqa: B019  # a bench lives as long as its process
-    def _reference(self, trial: int) -> tuple[nn.Module, Reference]:
-        dense = load_network_file(self.network_path(Cell(trial=trial)), self.study.network)
-        return dense, Reference.of(dense, self.data)
+    def _dense(self, trial: int) -> tuple[nn.Module, Reference]:
+        path = self.network_path(Cell(trial=trial))
+        dense = load_network_file(path, self.study.network, self.classes).to(self.device)
+        return dense, Reference.of(dense, self.measured)
 
     def _followed(
         self, trial: int, path: Snapshots, only: tuple[str, ...] | None
@@ -163,11 +247,13 @@ class Bench:
         """The path as one of parameters, and the constants of the training loss along it or why there are none."""
         if only is not None:
             return path, self._last_layer(trial, only)
-        dense, _ = self._reference(trial)
+        dense = self._dense(trial)[0]
         try:
             fixed = FixedStatistics(dense, path)
             if not self.study.curvature_samples:
                 return fixed, "curvature_samples = 0: where all layers are trained, the curvature is not looked for"
+            if isinstance(self.data, ImageData):
+                return fixed, "where all layers are trained on images, the curvature is not looked for"
             return fixed, path_loss(dense, self.data.train, (fixed[0], fixed[-1]), self.study.curvature_samples)
         except CurvatureError as error:
             return path, str(error)
@@ -178,25 +264,19 @@ class Bench:
         if len(only) != 1:
             return f"{len(only)} layers are trained, and not all: the curvature of their loss is not looked for"
         try:
-            return last_layer_loss(self._reference(trial)[0], self.data.train, _module_of(only[0]))
+            return last_layer_loss(self._dense(trial)[0], self.data.train, _module_of(only[0]))
         except CurvatureError as error:
             return str(error)
 
 
-class _BestEpoch:
-    """Keeps the tensors of the epoch of highest held-out accuracy, the first of equals."""
-
-    def __init__(self, model: nn.Module, data: Split) -> None:
-        self._model = model
-        self._data = data
-        self._accuracy = -1.0
-        self.state: dict[str, torch.Tensor] = {}
-
-    def __call__(self, epoch: int) -> None:
-        accuracy = evaluate(self._model, self._data.test).values["accuracy"]
-        if accuracy > self._accuracy:
-            self._accuracy = accuracy
-            self.state = copy.deepcopy(self._model.state_dict())
+def _some(data: Split | ImageData, samples: int | None) -> Split | ImageData:
+    if samples is None:
+        return data
+    if isinstance(data, ImageData):
+        return msgspec.structs.replace(data, train=data.train.subset(samples))
+    drawn = torch.randperm(len(data.y_train), generator=torch.Generator().manual_seed(0))[:samples].sort().values
+    drawn = drawn.to(data.y_train.device)
+    return data._replace(x_train=data.x_train[drawn], y_train=data.y_train[drawn])
 
 
 def _trained(model: nn.Module, only: Sequence[str] | None) -> list[str]:
@@ -218,23 +298,3 @@ def _require_accuracy(reference: Reference, trial: int, minimum: float) -> None:
             f"the dense network of trial {trial} has {100 * accuracy:.1f} % accuracy on held-out data, below the "
             f"{100 * minimum:g} % that the study requires; train longer, or lower minimum_accuracy"
         )
-
-
-def require_zeros(model: nn.Module, mask: Mask, name: str) -> None:
-    """Check that a network has exactly the zeros of its mask: the removed weights, and no others in those layers.
-
-    Args:
-        model: The network after training.
-        mask: The mask that was to be held.
-        name: What the network is, for the message.
-
-    Raises:
-        StudyError: If a removed weight is not zero, or a kept one is.
-    """
-    drift = mask_drift(model, mask)
-    if drift.drifted:
-        raise StudyError(f"{name}: {drift.message()}")
-    weights = compressible(model)
-    zeros = sum(int((weights[layer] == 0).sum()) for layer in mask)
-    if zeros != drift.removed:
-        raise StudyError(f"{name}: {zeros} weights are zero, but the mask removes {drift.removed}; has training died?")

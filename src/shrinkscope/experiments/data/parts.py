@@ -70,7 +70,7 @@ class Part:
             order: Numbers of the images within this part.
             batch_size: Images a batch.
         """
-        return self._batches(order, batch_size, None)
+        return self._batches(order.split(batch_size), None)
 
     def epoch(self, order: Tensor, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
         """Augmented images, as they are trained on.
