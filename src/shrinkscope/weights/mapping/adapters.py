@@ -8,6 +8,7 @@ import msgspec
 
 from shrinkscope.errors import PairingError
 from shrinkscope.weights.mapping.adapter_config import AdapterConfig
+from shrinkscope.weights.mapping.adapter_names import FACTOR, ODD, plain_name
 from shrinkscope.weights.mapping.beside import read_beside, read_object
 from shrinkscope.weights.mapping.lazy import present, renamed, transposed
 from shrinkscope.weights.mapping.products import added, product
@@ -15,11 +16,6 @@ from shrinkscope.weights.mapping.step import Note, Step
 from shrinkscope.weights.view import TensorView, Weights
 
 _CONFIG = "adapter_config.json"
-_FACTOR = re.compile(
-    r"(?P<module>.+)\.lora_(?P<kind>|embedding_)(?P<side>[AB])(?:\.(?!weight$)(?P<adapter>[^.]+))?(?:\.weight)?"
-)
-_SAVED = re.compile(r"\.modules_to_save(?:\.[^.]+(?=\.))?\.")
-_UNKNOWN = ("lora_magnitude_vector", ".lora_B.bias", ".lora_variant")
 
 
 class _Adapted(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,8 +40,10 @@ def merge_adapter(dense: Weights, compressed: Weights, config_path: str | None =
             changes what the base does not have.
     """
     beside = None if config_path is not None else read_beside(compressed.origin, _CONFIG)
-    factors = {name: found for name in compressed if (found := _FACTOR.fullmatch(name)) is not None}
-    odd = next((name for name in compressed if any(mark in name for mark in _UNKNOWN)), None)
+    # Factors that share their memory with others are factors all the same.
+    everything = dict(compressed) | {n: renamed(compressed[first], n) for n, first in compressed.tied.items()}
+    factors = {name: found for name in everything if (found := FACTOR.fullmatch(name)) is not None}
+    odd = next((name for name in everything if ODD.fullmatch(name)), None)
     if not factors and odd is None and beside is None:
         return Step(dense=dense, compressed=compressed)
     where = config_path or f"{compressed.origin}: {_CONFIG}"
@@ -60,42 +58,34 @@ def merge_adapter(dense: Weights, compressed: Weights, config_path: str | None =
         raise PairingError(f"{compressed.origin}: {odd} is no part of a plain LoRA; merge the adapter with PEFT before")
     if not factors:
         return Step(dense=dense, compressed=compressed)
-    adapted = _adapted(compressed, factors)
-    rest = _rest(compressed, factors)
-    base = dense if _is_alone(rest, dense, adapted) else None
+    adapted = _adapted(compressed.origin, everything, factors)
+    rest = _rest(everything, factors)
+    # Around a base of its own, the adapter has all tensors that it adapts; some, like embeddings, it may save itself.
+    base = None if all(f"{one.module}.weight" in rest for one in adapted) else dense
     return _merged(dense, compressed, config, adapted, rest, base)
 
 
-def _adapted(compressed: Weights, factors: Mapping[str, re.Match[str]]) -> list[_Adapted]:
+def _adapted(origin: str, views: Mapping[str, TensorView], factors: Mapping[str, re.Match[str]]) -> list[_Adapted]:
     names = sorted({found["adapter"] or "default" for found in factors.values()})
     if len(names) > 1:
-        raise PairingError(
-            f"{compressed.origin} holds {len(names)} adapters ({', '.join(names)}); save one of them alone"
-        )
+        raise PairingError(f"{origin} holds {len(names)} adapters ({', '.join(names)}); save one of them alone")
     sides: dict[tuple[str, bool], dict[str, TensorView]] = {}
     for name, found in factors.items():
-        sides.setdefault((found["module"], bool(found["kind"])), {})[found["side"]] = compressed[name]
+        sides.setdefault((found["module"], bool(found["kind"])), {})[found["side"]] = views[name]
     for (module, _), pair in sides.items():
         if set(pair) != {"A", "B"}:
-            raise PairingError(
-                f"{compressed.origin}: {module} has lora_{next(iter(pair))} only; is the file truncated?"
-            )
+            raise PairingError(f"{origin}: {module} has lora_{next(iter(pair))} only; is the file truncated?")
     return [_Adapted(module=m, embedding=e, left=pair["B"], right=pair["A"]) for (m, e), pair in sides.items()]
 
 
-def _rest(compressed: Weights, factors: Mapping[str, re.Match[str]]) -> dict[str, TensorView]:
+def _rest(views: Mapping[str, TensorView], factors: Mapping[str, re.Match[str]]) -> dict[str, TensorView]:
     """The tensors that are no factors, under the names of the network that the adapter lies around."""
     rest = {}
-    for name, view in compressed.items():
+    for name, view in views.items():
         if name not in factors and ".original_module." not in name:
-            plain = _SAVED.sub(".", name).replace(".base_layer.", ".")
+            plain = plain_name(name)
             rest[plain] = renamed(view, plain)
     return rest
-
-
-def _is_alone(rest: Mapping[str, TensorView], dense: Weights, adapted: list[_Adapted]) -> bool:
-    """Whether the base's own weights are not among the adapter's."""
-    return not any(f"{one.module}.weight" in rest for one in adapted)
 
 
 def _merged(
@@ -106,8 +96,13 @@ def _merged(
     rest: Mapping[str, TensorView],
     base: Weights | None,
 ) -> Step:
-    views = dict(rest) if base is None else dict(base) | dict(rest)
-    tied = dict(compressed.tied if base is None else base.tied)
+    if base is None:
+        tied = {
+            plain_name(name): plain_name(first) for name, first in compressed.tied.items() if not FACTOR.fullmatch(name)
+        }
+        views = {name: view for name, view in rest.items() if name not in tied}
+    else:
+        tied, views = {name: first for name, first in base.tied.items() if name not in rest}, dict(base) | dict(rest)
     for one in adapted:
         name = f"{one.module}.weight"
         whole = views.get(tied.get(name, name))

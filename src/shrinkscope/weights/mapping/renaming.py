@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from shrinkscope.errors import PairingError
+from shrinkscope.weights.mapping.adapter_names import plain_name
 from shrinkscope.weights.mapping.lazy import renamed
 from shrinkscope.weights.mapping.rules import Rename
 from shrinkscope.weights.mapping.step import Note, Step, examples
@@ -98,7 +99,8 @@ class _Names:
         self.shapes = {name: weights[weights.tied.get(name, name)].shape for name in (*weights, *weights.tied)}
 
     def exact(self, name: str) -> bool:
-        return name in self.known
+        """Whether the dense network has the tensor, or the one that an adapter's tensor of this name changes."""
+        return name in self.known or plain_name(name) in self.known
 
     def related(self, name: str) -> bool:
         """Whether the tensor belongs to a module of the dense network, or to a part of one: a factor, an adapter."""
@@ -136,15 +138,21 @@ def _choose(before: _Names, dense: Weights, compressed: Weights) -> tuple[str, s
     if plain[0] + plain[2] == len(after):
         return None
     found: dict[tuple[tuple[str, str], ...], tuple[_Score, str, str]] = {}
-    for remove in _prefixes(after):
+    for remove in _prefixes([plain_name(name) for name in after]):
         for add in _prefixes(list(before.known)):
             if remove != add and (names := _exchange(before, after, remove, add)):
-                found.setdefault(tuple(names.items()), (_score(before, compressed, names, after), remove, add))
+                score = _score(before, compressed, names, after)
+                # A module's name put before a factor's makes it look like a part of that module.
+                if score[0] > plain[0] or add in ("", *PREFIXES):
+                    found.setdefault(tuple(names.items()), (score, remove, add))
     ranked = sorted(found.items(), key=lambda item: item[1][0], reverse=True)
     if not ranked or ranked[0][1][0] <= plain:
         return None
-    names, (score, remove, add) = ranked[0]
-    rivals = [rule[1:] for _, rule in ranked[1:] if rule[0] == score]
+    best = [item for item in ranked if item[1][0] == ranked[0][1][0]]
+    # Wrappers' own prefixes come before any that merely occur.
+    usual = [item for item in best if all(prefix in ("", *PREFIXES) for prefix in item[1][1:])]
+    (names, (score, remove, add)), *others = usual or best
+    rivals = [rule[1:] for _, rule in others]
     doubtful = _doubt(score, rivals, (remove, add), after, before)
     if doubtful is None:
         return remove, add, dict(names)
