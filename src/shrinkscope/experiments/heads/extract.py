@@ -1,0 +1,235 @@
+"""Features of images, computed once and kept in a file that is mapped into memory."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shrinkscope.errors import OutputError
+from shrinkscope.experiments.data import Part
+from shrinkscope.experiments.heads.key import Source, View, features_key
+from shrinkscope.experiments.heads.locate import FeaturesError, features_of, find_head, head_layer
+from shrinkscope.files import write_text
+from shrinkscope.performance.forward import evaluation_mode, placement
+
+Precision = Literal["float32", "float16", "float64"]
+_TYPES: dict[Precision, torch.dtype] = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
+_PROBE = 2  # images with which the last layer is looked for
+
+
+class Extraction(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an extraction is.
+
+    Attributes:
+        file: The file that is being written.
+        done: Images done, those of earlier runs included.
+        total: All images.
+        elapsed: Seconds since this run began.
+        remaining: Estimate of the seconds that are left.
+    """
+
+    file: Path
+    done: int
+    total: int
+    elapsed: float
+    remaining: float
+
+
+OnExtraction = Callable[[Extraction], None]
+
+
+def extract(
+    model: nn.Module,
+    source: Source,
+    folder: str | os.PathLike[str],
+    *,
+    view: View | None = None,
+    precision: Precision = "float32",
+    batch_size: int = 256,
+    progress: OnExtraction | None = None,
+) -> Tensor:
+    """The inputs of a network's last layer on images: from the file that has them, or computed now and kept.
+
+    After each block of ``batch_size`` images a mark says how many are done, so that a killed extraction goes on where
+    it stopped; a file under its own name is complete. Memory is that of a block.
+
+    Args:
+        model: The network; computed in evaluation mode, where it is.
+        source: Images, or inputs and targets in memory.
+        folder: Where files of features are kept, each named by the digest of all that it depends on.
+        view: Seed and number of an augmented view; None: images as they are evaluated.
+        precision: Type that features are kept in; float16 halves the file and rounds to 11 bits.
+        batch_size: Images a forward pass.
+        progress: Called after each block.
+
+    Returns:
+        Shape (images, features), in the order of the source, mapped from the file; not to be written to.
+
+    Raises:
+        FeaturesError: If the network does not end in a linear layer, or features are not finite in this precision.
+        OutputError: If the file cannot be written; what was written of it is removed.
+        DataError: If an image is damaged, or the inputs do not fit the network.
+    """
+    if view is not None and not isinstance(source, Part):
+        raise FeaturesError("a view of samples in memory was asked for; augmented views are made of images")
+    head = find_head(model, _probe(model, source))
+    key = features_key(model, head, source, view, _TYPES[precision])
+    path = Path(folder) / f"{key}.npy"
+    if not path.is_file():
+        with _sole_writer(path):
+            if not path.is_file():  # another process may have been first
+                _Writer(path, model, head, precision).write(source, view, batch_size, progress)
+    return mapped(path)
+
+
+def mapped(path: Path) -> Tensor:
+    """The features in a file, mapped into memory.
+
+    Args:
+        path: A complete file.
+
+    Raises:
+        FeaturesError: If it is missing or damaged.
+    """
+    try:
+        # Copy on write: torch has no read-only tensors and would warn of a read-only array.
+        found = np.lib.format.open_memmap(path, mode="c")
+    except (OSError, ValueError) as error:
+        raise FeaturesError(f"{path} holds no features ({error}); delete it and run the same command again") from error
+    return torch.from_numpy(found)
+
+
+class _Writer:
+    """Writes one file of features, block by block, from where a mark says that an earlier run stopped."""
+
+    def __init__(self, path: Path, model: nn.Module, head: str, precision: Precision) -> None:
+        self._path = path
+        self._partial = path.with_suffix(".partial")
+        self._mark = path.with_suffix(".mark")
+        self._model, self._head = model, head
+        self._precision: Precision = precision
+        self._type: np.dtype[Any] = np.dtype(precision)
+
+    def write(self, source: Source, view: View | None, batch_size: int, progress: OnExtraction | None) -> None:
+        total = len(source) if isinstance(source, Part) else len(source[0])
+        width = head_layer(self._model, self._head).in_features
+        done = self._done()
+        clock = _Clock(self._path, done, total, progress)
+        try:
+            with self._opened(total, width, done) as file, evaluation_mode(self._model):
+                for inputs in _batches(source, view, batch_size, done):
+                    file.write(self._block(inputs, done))
+                    done += len(inputs)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    write_text(self._mark, json.dumps({"done": done}))
+                    clock.tell(done)
+            self._partial.replace(self._path)
+            self._mark.unlink(missing_ok=True)
+        except (OSError, OutputError) as error:
+            self._forget()
+            reason = (error.strerror or error) if isinstance(error, OSError) else error
+            raise OutputError(
+                f"cannot keep features in {self._path.parent}: {reason}; they take "
+                f"{total * width * self._type.itemsize:,} bytes"
+            ) from error
+
+    def _block(self, inputs: Tensor, done: int) -> bytes:
+        device, dtype = placement(self._model)
+        found = features_of(self._model, self._head, inputs.to(device, dtype)).to("cpu", _TYPES[self._precision])
+        wrong = (~found.isfinite()).any(dim=1).nonzero()
+        if len(wrong):
+            raise FeaturesError(
+                f"features of image {done + int(wrong[0])} are not finite in {self._precision}; "
+                "is the network damaged? float32 holds what float16 cannot"
+            )
+        return found.contiguous().view(torch.uint8).numpy().tobytes()
+
+    def _done(self) -> int:
+        try:
+            return int(json.loads(self._mark.read_text(encoding="utf-8"))["done"]) if self._partial.is_file() else 0
+        except FileNotFoundError:
+            return 0
+
+    @contextmanager
+    def _opened(self, total: int, width: int, done: int) -> Iterator[BinaryIO]:
+        """The partial file with its header and its full length, at the place of the first missing row."""
+        row = width * self._type.itemsize
+        with self._partial.open("r+b" if done else "wb") as file:
+            header = {"descr": self._type.str, "fortran_order": False, "shape": (total, width)}
+            np.lib.format.write_array_header_1_0(file, header)
+            start = file.tell()
+            if hasattr(os, "posix_fallocate"):
+                # Now, so that a disk without room is known before hours of computing.
+                os.posix_fallocate(file.fileno(), 0, max(start + total * row, 1))
+            file.seek(start + done * row)
+            yield file
+
+    def _forget(self) -> None:
+        self._partial.unlink(missing_ok=True)
+        self._mark.unlink(missing_ok=True)
+
+
+class _Clock:
+    """Estimates the time that is left from the blocks of this run."""
+
+    def __init__(self, file: Path, done: int, total: int, progress: OnExtraction | None) -> None:
+        self._file, self._before, self._total, self._progress = file, done, total, progress
+        self._started = time.perf_counter()
+
+    def tell(self, done: int) -> None:
+        if self._progress is None:
+            return
+        elapsed = time.perf_counter() - self._started
+        remaining = elapsed / (done - self._before) * (self._total - done)
+        self._progress(Extraction(file=self._file, done=done, total=self._total, elapsed=elapsed, remaining=remaining))
+
+
+def _batches(source: Source, view: View | None, batch_size: int, start: int) -> Iterator[Tensor]:
+    if not isinstance(source, Part):
+        yield from source[0][start:].split(batch_size)
+        return
+    order = torch.arange(start, len(source))
+    found = source.rows(order, batch_size) if view is None else source.epoch(order, batch_size, *view)
+    for inputs, _ in found:
+        yield inputs
+
+
+def _probe(model: nn.Module, source: Source) -> Tensor:
+    device, dtype = placement(model)
+    if isinstance(source, Part):
+        inputs, _ = next(iter(source.rows(torch.arange(min(_PROBE, len(source))), _PROBE)))
+    else:
+        inputs = source[0][:_PROBE]
+    return inputs.to(device, dtype)
+
+
+@contextmanager
+def _sole_writer(path: Path) -> Iterator[None]:
+    """Wait until no other process writes the same file; the lock goes with the process that holds it."""
+    lock = path.with_suffix(".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("w")
+    except OSError as error:
+        raise OutputError(f"cannot keep features in {path.parent}: {error.strerror or error}") from error
+    with file:
+        try:
+            import fcntl
+        except ImportError:  # not on Windows, where a second process would compute the same bytes again
+            yield
+            return
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
