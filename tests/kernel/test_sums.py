@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from references.pair_sums import COUNTS, SUMS, correctly_rounded_sums, counts, rational_sums
 
+from references.pair_sums import COUNTS, SUMS, correctly_rounded_sums, counts, rational_sums
 from shrinkscope.kernel import available, pair_sums, why_not
 from shrinkscope.kernel.library import PATHS
 

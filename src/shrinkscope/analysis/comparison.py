@@ -42,8 +42,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def identical(self) -> bool:
-        """Whether every value of both networks was compared, none differs, and none is known to differ in its bits."""
-        return self.complete and all(row.changed == 0 and row.bitwise_equal is not False for row in self.rows)
+        """Whether every value of both networks was compared bit by bit, and no bit differs."""
+        return self.complete and all(row.changed == 0 and row.bitwise_equal is True for row in self.rows)
 
     def to_dataframe(self) -> "pd.DataFrame":
         """The rows as a pandas table.

@@ -1,35 +1,82 @@
 """From a pair of tensors to the record of one layer."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import msgspec
 import torch
 
+from shrinkscope.analysis.grouping import decibels
 from shrinkscope.analysis.records import LayerRecord
 from shrinkscope.errors import DivergenceError, LatentError
 from shrinkscope.latent import Latent
 from shrinkscope.quantity import Quantity
 from shrinkscope.weights import PairMoments, PairSummary, TensorPair, summarise
+from shrinkscope.weights.rank import effective_rank
 
 
-def measure(pair: TensorPair, latents: Sequence[Latent]) -> tuple[LayerRecord, PairMoments]:
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """How a layer is read; none of it changes more than the last digits of a number.
+
+    Attributes:
+        exact: Float64 sums throughout (within 1e-12), or the faster ones (within 1e-7).
+        threads: Threads that read and sum; the processor's cores by default.
+        device: Where PyTorch takes the sums; on the CPU by default.
+        values: Whether distinct values and N:M patterns are looked for.
+        rank: Whether the effective rank of Δ is computed.
+        progress: Called with the number of elements of each finished chunk.
+    """
+
+    exact: bool = True
+    threads: int | None = None
+    device: str | None = None
+    values: bool = True
+    rank: bool = False
+    progress: Callable[[int], None] | None = None
+
+
+def measure(
+    pair: TensorPair, latents: Sequence[Latent], reading: Reading | None = None
+) -> tuple[LayerRecord, PairMoments]:
     """Compare one layer, or say why it cannot be compared.
 
     Args:
         pair: The layer before and after compression.
         latents: Latent distributions to take divergences of.
+        reading: How it is read; exactly by default.
 
     Returns:
         Its record and its sums, the latter empty when it was not measured.
     """
+    reading = reading or Reading()
     reason = _not_weights(pair)
     if reason is not None:
-        return _unmeasured(pair, reason, _changed(pair)), PairMoments()
+        changed = _changed(pair)
+        return _unmeasured(pair, reason, changed, bitwise=changed == 0 if _same_type(pair) else None), PairMoments()
     groups = {latent.groups for latent in latents if latent.groups is not None}
-    summary = summarise(pair, groups=sorted(groups))
+    summary = summarise(
+        pair,
+        groups=sorted(groups),
+        exact=reading.exact,
+        values=reading.values,
+        threads=reading.threads,
+        device=reading.device,
+        progress=reading.progress,
+    )
     if not summary.moments.finite:
-        return _unmeasured(pair, _not_finite(summary.moments), changed=None), PairMoments()
-    return _measured(summary, latents), summary.moments
+        reason = _not_finite(summary.moments)
+        return _unmeasured(pair, reason, changed=None, bitwise=_bitwise(summary.moments)), PairMoments()
+    row = _measured(summary, latents)
+    return msgspec.structs.replace(row, effective_rank=effective_rank(pair)) if reading.rank else row, summary.moments
+
+
+def _same_type(pair: TensorPair) -> bool:
+    return pair.dense.dtype == pair.compressed.dtype
+
+
+def _bitwise(moments: PairMoments) -> bool | None:
+    return None if moments.bits_differ is None else moments.bits_differ == 0
 
 
 def _not_weights(pair: TensorPair) -> str | None:
@@ -56,7 +103,7 @@ def _changed(pair: TensorPair) -> int:
     )
 
 
-def _unmeasured(pair: TensorPair, reason: str, changed: int | None) -> LayerRecord:
+def _unmeasured(pair: TensorPair, reason: str, changed: int | None, *, bitwise: bool | None) -> LayerRecord:
     return LayerRecord(
         layer=pair.dense.name,
         role=pair.dense.role,
@@ -64,6 +111,7 @@ def _unmeasured(pair: TensorPair, reason: str, changed: int | None) -> LayerReco
         dtype=_name(pair.compressed.dtype),
         parameters=pair.dense.parameters,
         changed=changed,
+        bitwise_equal=bitwise,
         measurable=False,
         reason=reason,
     )
@@ -93,9 +141,25 @@ def _measured(summary: PairSummary, latents: Sequence[Latent]) -> LayerRecord:
         square_dense=moments.square_dense,
         square_compressed=moments.square_compressed,
         product=moments.product,
+        bitwise_equal=_bitwise(moments),
+        snr_db=decibels(moments.square_dense, moments.square_delta),
+        **_of_values(summary),
         divergences=divergences,
         reason="; ".join(reasons) or None,
     )
+
+
+def _of_values(summary: PairSummary) -> dict[str, Any]:
+    dense, compressed = summary.dense_values, summary.compressed_values
+    if dense is None or compressed is None:
+        return {}
+    return {
+        "pattern": compressed.pattern,
+        "distinct_dense": dense.distinct,
+        "distinct": compressed.distinct,
+        "effective_bits_dense": dense.effective_bits,
+        "effective_bits": compressed.effective_bits,
+    }
 
 
 def relative(moments: PairMoments) -> float | None:

@@ -18,14 +18,20 @@ class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
         changed: Elements whose values differ; None when the values could not be compared.
         sparsity_dense, sparsity: Fraction of elements equal to zero before and after, in [0, 1]; exact.
         zeros_gained, zeros_lost: Elements that became zero, and that ceased to be zero.
-        ap2: ‖Δ‖² = ‖ω − ω̃‖² in squared weight units; exact, float64 sums.
+        ap2: ‖Δ‖² = ‖ω − ω̃‖² in squared weight units; within 1e-7, or 1e-12 where exact sums were asked for.
         relative_ap2: ‖Δ‖²/‖ω‖²; None when all dense weights are zero.
         cosine: Cosine of the angle between ω and ω̃; None when either is all zero.
         max_abs_delta: max |Δ| in weight units.
         square_dense, square_compressed, product: Σω² = ‖ω‖², Σω̃² and Σωω̃ in squared weight units; float64 sums, from
             which rows are merged exactly.
         bitwise_equal: Whether both tensors hold the same bits: 0 and −0 are equal numbers of different bits. None when
-            the bits were not compared.
+            the bits were not compared, as those of different types cannot be.
+        snr_db: 10·log₁₀(‖ω‖²/‖Δ‖²) in dB; None when nothing changed or all dense weights are zero.
+        pattern: The N:M pattern after compression, at most N of M consecutive weights of a row non-zero, such as
+            ``"2:4"``; None without one.
+        distinct_dense, distinct: Number of distinct values before and after, exact; None for more than 4,096.
+        effective_bits_dense, effective_bits: log₂ of these numbers, in bits; None for more than 12 bits.
+        effective_rank: Effective rank of Δ as a matrix, if asked for: see ``effective_rank``.
         divergences: Column → divergence, for the latents that are defined for this layer.
         measurable: False when the layer was not compared; then the numbers above are None.
         reason: Why it was not compared, or which measures are undefined; None when there is nothing to say.
@@ -49,6 +55,13 @@ class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
     square_compressed: float | None = None
     product: float | None = None
     bitwise_equal: bool | None = None
+    snr_db: float | None = None
+    pattern: str | None = None
+    distinct_dense: int | None = None
+    distinct: int | None = None
+    effective_bits_dense: float | None = None
+    effective_bits: float | None = None
+    effective_rank: float | None = None
     divergences: dict[str, Quantity] = {}
     measurable: bool = True
     reason: str | None = None
@@ -85,6 +98,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         latents: The latent distributions as JSON texts.
         layers: The selection of layers as a JSON text.
         version: Version of shrinkscope.
+        exact: Whether all sums were taken in float64, within 1e-12; otherwise within 1e-7.
+        kernel: What took the sums: an instruction set of the kernel, or "torch", or the device.
     """
 
     dense: str
@@ -92,6 +107,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     latents: tuple[str, ...]
     layers: str
     version: str
+    exact: bool = True
+    kernel: str = "torch"
 
 
 class ComparisonRecord(msgspec.Struct, frozen=True, kw_only=True):

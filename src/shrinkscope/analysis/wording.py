@@ -41,7 +41,7 @@ def _verdict(comparison: "Comparison") -> str:
         values = sum(row.parameters for row in comparison.rows)
         return f"identical: all {values:,} values in {len(comparison.rows)} tensors were compared and are equal"
     if comparison.complete and all(row.changed == 0 for row in comparison.rows):
-        bits = sum(row.bitwise_equal is False for row in comparison.rows)
+        bits = sum(row.bitwise_equal is not True for row in comparison.rows)
         return f"equal, but not identical: {bits} of {len(comparison.rows)} tensors hold the same numbers in other bits"
     if total.changed_layers == 0:
         return f"no difference found in the {total.layers} tensors that were compared; not everything was"

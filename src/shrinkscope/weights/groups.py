@@ -44,12 +44,27 @@ class GroupSums(msgspec.Struct, frozen=True, kw_only=True):
         Returns:
             The sums of everything seen so far.
         """
-        group = torch.arange(start, start + dense.numel()).div_(self.length, rounding_mode="floor")
         return msgspec.structs.replace(
             self,
-            dense=self.dense.index_add(0, group, dense.to("cpu", torch.float64)),
-            compressed=self.compressed.index_add(0, group, compressed.to("cpu", torch.float64)),
+            dense=self.dense + self._sums(dense, start),
+            compressed=self.compressed + self._sums(compressed, start),
         )
+
+    def _sums(self, values: Tensor, start: int) -> Tensor:
+        """Float64 sums over the groups of a chunk: of its first group, of the whole ones between, and of its last."""
+        sums = torch.zeros_like(self.dense)
+        stop = start + values.numel()
+        first, last = -(-start // self.length), stop // self.length
+        if first > last:  # within one group
+            sums[stop // self.length] = values.sum(dtype=torch.float64)
+            return sums
+        head, tail = first * self.length - start, last * self.length - start
+        if head:
+            sums[first - 1] = values[:head].sum(dtype=torch.float64)
+        sums[first:last] = values[head:tail].reshape(-1, self.length).sum(dim=1, dtype=torch.float64)
+        if tail < values.numel():
+            sums[last] += values[tail:].sum(dtype=torch.float64)
+        return sums
 
     def merge(self, other: "GroupSums") -> "GroupSums":
         """The sums of two disjoint sets of elements of one tensor together."""

@@ -3,8 +3,9 @@
 import math
 
 import msgspec
-import torch
 from torch import Tensor
+
+from shrinkscope.kernel import pair_sums
 
 
 class PairMoments(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,8 +19,10 @@ class PairMoments(msgspec.Struct, frozen=True, kw_only=True):
         zeros_dense, zeros_compressed: Elements equal to zero on each side.
         zeros_gained, zeros_lost: Elements that became zero, and that ceased to be zero.
         changed: Elements whose values differ.
+        bits_differ: Elements whose bits differ; None when the sides are stored in different types.
         nonfinite_dense, nonfinite_compressed: NaN and infinite elements on each side.
-        square_dense, square_compressed, square_delta, product: Σω², Σω̃², ΣΔ² and Σωω̃.
+        square_dense, square_compressed, square_delta, product: Σω², Σω̃², ΣΔ² and Σωω̃; NaN when there is a value
+            that is not finite.
         largest_delta: max |Δ|.
     """
 
@@ -29,6 +32,7 @@ class PairMoments(msgspec.Struct, frozen=True, kw_only=True):
     zeros_gained: int = 0
     zeros_lost: int = 0
     changed: int = 0
+    bits_differ: int | None = 0
     nonfinite_dense: int = 0
     nonfinite_compressed: int = 0
     square_dense: float = 0.0
@@ -37,24 +41,32 @@ class PairMoments(msgspec.Struct, frozen=True, kw_only=True):
     product: float = 0.0
     largest_delta: float = 0.0
 
-    def update(self, dense: Tensor, compressed: Tensor) -> "PairMoments":
+    def update(self, dense: Tensor, compressed: Tensor, *, exact: bool = True) -> "PairMoments":
         """These statistics with one more chunk.
 
         Args:
-            dense: A flat piece of ω, any floating dtype; converted to float64 before anything is summed.
+            dense: A flat piece of ω, any floating dtype.
             compressed: The same elements of ω̃.
+            exact: Float64 sums throughout; otherwise those of 16-bit types may be off by 1e-7 (see ``pair_sums``).
 
         Returns:
             The statistics of everything seen so far.
         """
-        return self.merge(_moments(dense.to(torch.float64), compressed.to(torch.float64)))
+        sums = pair_sums(dense, compressed, exact=exact)
+        found = PairMoments(count=dense.numel(), **msgspec.structs.asdict(sums))
+        if not found.finite:
+            # The kernel leaves such elements out; sums over the others would pass for sums over all.
+            undefined = dict.fromkeys(("square_dense", "square_compressed", "square_delta", "product"), math.nan)
+            found = msgspec.structs.replace(found, **undefined)
+        return self.merge(found)
 
     def merge(self, other: "PairMoments") -> "PairMoments":
         """The statistics of two disjoint sets of elements together."""
         mine, theirs = msgspec.structs.asdict(self), msgspec.structs.asdict(other)
-        total = {name: mine[name] + theirs[name] for name in mine}
+        comparable = self.bits_differ is not None and other.bits_differ is not None
+        total = {name: mine[name] + theirs[name] for name in mine if name != "bits_differ"}
         total["largest_delta"] = max(self.largest_delta, other.largest_delta)
-        return PairMoments(**total)
+        return PairMoments(bits_differ=mine["bits_differ"] + theirs["bits_differ"] if comparable else None, **total)
 
     @property
     def finite(self) -> bool:
@@ -65,27 +77,3 @@ class PairMoments(msgspec.Struct, frozen=True, kw_only=True):
     def root_mean_square_dense(self) -> float:
         """√(Σω²/d), the weight scale of the layer; zero when it is empty."""
         return math.sqrt(self.square_dense / self.count) if self.count else 0.0
-
-
-def _moments(dense: Tensor, compressed: Tensor) -> PairMoments:
-    delta = dense - compressed
-    before, after = dense == 0, compressed == 0
-    return PairMoments(
-        count=dense.numel(),
-        zeros_dense=_count(before),
-        zeros_compressed=_count(after),
-        zeros_gained=_count(after & ~before),
-        zeros_lost=_count(before & ~after),
-        changed=_count(dense != compressed),
-        nonfinite_dense=_count(~torch.isfinite(dense)),
-        nonfinite_compressed=_count(~torch.isfinite(compressed)),
-        square_dense=float(torch.dot(dense, dense)),
-        square_compressed=float(torch.dot(compressed, compressed)),
-        square_delta=float(torch.dot(delta, delta)),
-        product=float(torch.dot(dense, compressed)),
-        largest_delta=float(delta.abs().max()) if delta.numel() else 0.0,
-    )
-
-
-def _count(condition: Tensor) -> int:
-    return int(torch.count_nonzero(condition))

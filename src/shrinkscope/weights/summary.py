@@ -1,6 +1,8 @@
 """One pass over a pair of tensors that gathers every statistic the latents ask for."""
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import torch
@@ -9,6 +11,10 @@ from torch import Tensor
 from shrinkscope.weights.groups import GroupSums
 from shrinkscope.weights.moments import PairMoments
 from shrinkscope.weights.pairing import TensorPair
+from shrinkscope.weights.structure import Structure
+from shrinkscope.weights.view import CHUNK, TensorView
+
+_AHEAD = 2  # chunks a thread that wait to be merged: more would hold memory, fewer would let threads wait
 
 
 class PairSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,11 +24,14 @@ class PairSummary(msgspec.Struct, frozen=True, kw_only=True):
         pair: The tensors themselves, for a latent that needs Δ element by element.
         moments: Counts and sums.
         groups: Number of groups asked for → sums over them.
+        dense_values, compressed_values: Distinct values and patterns of each side; None when not asked for.
     """
 
     pair: TensorPair
     moments: PairMoments
     groups: Mapping[int, GroupSums]
+    dense_values: Structure | None = None
+    compressed_values: Structure | None = None
 
     def delta(self) -> Tensor:
         """Δ = ω − ω̃ flattened, in float64 on the CPU: a reading that holds a whole tensor in memory."""
@@ -38,22 +47,116 @@ def _float64(tensor: Tensor) -> Tensor:
     return tensor.reshape(-1).to("cpu", torch.float64)
 
 
-def summarise(pair: TensorPair, groups: Iterable[int] = ()) -> PairSummary:
+class _Partial(msgspec.Struct, frozen=True):
+    """What one chunk adds; parts are merged in the order of the chunks, so that threads change no digit."""
+
+    moments: PairMoments
+    groups: dict[int, GroupSums]
+    dense: Structure | None
+    compressed: Structure | None
+
+    def merge(self, other: "_Partial") -> "_Partial":
+        return _Partial(
+            self.moments.merge(other.moments),
+            {count: sums.merge(other.groups[count]) for count, sums in self.groups.items()},
+            None if self.dense is None or other.dense is None else self.dense.merge(other.dense),
+            None if self.compressed is None or other.compressed is None else self.compressed.merge(other.compressed),
+        )
+
+
+def summarise(
+    pair: TensorPair,
+    groups: Iterable[int] = (),
+    *,
+    exact: bool = True,
+    values: bool = False,
+    threads: int | None = None,
+    device: str | torch.device | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> PairSummary:
     """Read a pair of tensors once, in chunks, and keep its statistics.
 
     Args:
         pair: Two tensors of one shape.
         groups: Numbers of groups whose means are wanted besides the moments.
+        exact: Float64 sums throughout; otherwise those of 16-bit types may be off by 1e-7, and are faster.
+        values: Whether distinct values and N:M patterns are wanted.
+        threads: Threads that read and sum, the processor's cores by default. The result does not depend on it. Windows
+            of a view are called from all of them.
+        device: Where PyTorch takes the sums, ``"cuda"`` for example; on the CPU by default.
+        progress: Called with the number of elements of each finished chunk.
 
     Returns:
         The summary; it merges nothing further, and holds no element of the tensors.
     """
-    moments = PairMoments()
-    sums = {count: GroupSums.empty(pair.dense.parameters, count) for count in groups}
-    start = 0
-    for dense, compressed in zip(pair.dense.chunks(), pair.compressed.chunks(), strict=True):
-        moments = moments.update(dense, compressed)
-        for count, partial in sums.items():
-            sums[count] = partial.update(dense, compressed, start)
-        start += dense.numel()
-    return PairSummary(pair=pair, moments=moments, groups=sums)
+    total = pair.dense.parameters
+    empty = {count: GroupSums.empty(total, count) for count in groups}
+    read_dense, read_compressed = pieces_of(pair.dense), pieces_of(pair.compressed)
+    seen = Structure.nothing(pair.dense.shape) if values else None
+    done = _Partial(PairMoments(), empty, seen, seen)
+    # What has been given up in one chunk need not be looked for in others.
+    sides = {"dense": seen, "compressed": seen}
+
+    def part(start: int) -> _Partial:
+        dense, compressed = (read(start, min(start + CHUNK, total)) for read in (read_dense, read_compressed))
+        found = {}
+        for side, piece in (("dense", dense), ("compressed", compressed)):
+            known = sides[side]
+            found[side] = None if known is None else known.of(piece)
+        if device is not None:
+            dense, compressed = dense.to(device), compressed.to(device)
+        return _Partial(
+            PairMoments().update(dense, compressed, exact=exact),
+            {count: sums.update(dense, compressed, start) for count, sums in empty.items()},
+            found["dense"],
+            found["compressed"],
+        )
+
+    for start, partial in zip(range(0, total, CHUNK), _in_order(part, range(0, total, CHUNK), threads), strict=True):
+        done = done.merge(partial)
+        sides["dense"], sides["compressed"] = done.dense, done.compressed
+        if progress is not None:
+            progress(min(CHUNK, total - start))
+    return PairSummary(
+        pair=pair,
+        moments=done.moments,
+        groups=done.groups,
+        dense_values=done.dense,
+        compressed_values=done.compressed,
+    )
+
+
+def pieces_of(view: TensorView) -> Callable[[int, int], Tensor]:
+    """Reads the elements [start, stop) of a tensor again and again, which is loaded once where it has no window.
+
+    Args:
+        view: The tensor.
+    """
+    if view.window is not None:
+        return view.piece
+    whole = view.read().reshape(-1)
+    return lambda start, stop: whole[start:stop]
+
+
+def _cores() -> int:
+    # Those that this process may use, where the system tells.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _in_order(part: Callable[[int], _Partial], starts: range, threads: int | None) -> Iterator[_Partial]:
+    """The chunks' statistics in order, computed by several threads, few of them ahead of the one that merges."""
+    workers = min(threads or _cores(), len(starts))
+    if workers <= 1:
+        yield from map(part, starts)
+        return
+    pool = ThreadPoolExecutor(workers)
+    try:
+        waiting = [pool.submit(part, start) for start in starts[: _AHEAD * workers]]
+        for start in starts[_AHEAD * workers :]:
+            yield waiting.pop(0).result()
+            waiting.append(pool.submit(part, start))
+        for future in waiting:
+            yield future.result()
+    finally:
+        # After an interruption only the chunks that run are waited for.
+        pool.shutdown(wait=True, cancel_futures=True)
