@@ -5,6 +5,7 @@ import torch
 
 from shrinkscope.errors import PairingError, SelectionError
 from shrinkscope.weights import LayerSelection, Pairing, open_weights, pair
+from shrinkscope.weights.mapping import Rename, Rules
 
 EVERYTHING = LayerSelection()
 
@@ -48,14 +49,19 @@ def test_every_kind_of_mismatch_is_explained():
         "s": "extra",
     }
     text = {m.layer: m.explanation for m in pairing.mismatches}
-    assert text["cut"] == "cut is 4×3 before and 2×3 after: not compared value by value"
+    assert text["cut"].startswith(
+        "cut is 4×3 before and 2×3 after: not compared value by value; its kept channels could"
+    )
     assert text["half"] == "half is float32 before and float16 after: compared as numbers, in float64"
 
 
 def test_weights_tied_on_one_side_only_are_still_paired():
     shared = torch.ones(2)
     pairing = paired({"a": shared, "b": shared}, {"a": torch.ones(2), "b": torch.zeros(2)})
-    assert [p.dense.name for p in pairing.pairs] == ["a"]
+    assert [p.dense.name for p in pairing.pairs] == ["a", "b"]
+    assert pairing.pairs[1].compressed.read().tolist() == [0, 0]
+    assert [(m.layer, m.kind) for m in pairing.mismatches] == [("b", "tied")]
+    assert pairing.mismatches[0].explanation.startswith("b shares the values of a in state dict only")
 
 
 def test_nothing_in_common_shows_both_sides_names():
@@ -86,3 +92,26 @@ def test_an_unknown_role_lists_the_known_ones():
 @pytest.mark.parametrize("given", [None, "*", ["*"], LayerSelection()])
 def test_every_way_to_ask_for_everything(given):
     assert LayerSelection.of(given) == LayerSelection()
+
+
+def test_the_decisions_of_the_mapping_are_listed_for_selected_tensors():
+    dense = {"fc.weight": torch.ones(3, 2), "fc.bias": torch.ones(3)}
+    after = {f"module.{name}": tensor for name, tensor in dense.items()}
+    pairing = paired(dense, after)
+    assert [p.dense.name for p in pairing.pairs] == ["fc.weight", "fc.bias"]
+    assert [(m.layer, m.kind) for m in pairing.mismatches] == [("fc.weight", "mapped")]
+    factors = {"fc.U": torch.ones(3, 1), "fc.V": torch.ones(1, 2), "fc.bias": torch.ones(3)}
+    assert [m.kind for m in paired(dense, factors).mismatches] == ["mapped"]
+    assert paired(dense, factors, LayerSelection(include=("*.bias",))).mismatches == ()
+
+
+def test_rules_reach_the_mapping():
+    rules = Rules(rename=(Rename(pattern="^x$", replacement="a"),))
+    pairing = pair(open_weights({"a": torch.ones(1)}), open_weights({"x": torch.ones(1)}), EVERYTHING, rules)
+    assert [p.dense.name for p in pairing.pairs] == ["a"]
+
+
+def test_what_was_recognised_and_refused_is_listed():
+    dense = {f"{part}_proj.weight": torch.ones(4, 3) for part in "qkv"} | {"b": torch.ones(1)}
+    pairing = paired(dense, {"query_key_value.weight": torch.ones(12, 3), "b": torch.ones(1)})
+    assert [m.kind for m in pairing.mismatches] == ["missing", "missing", "missing", "extra", "refused"]

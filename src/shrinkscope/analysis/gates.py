@@ -134,7 +134,7 @@ def _require_column(rule: Rule) -> None:
 
 
 def _candidates(comparison: "Comparison", rule: Rule) -> Iterator[_Candidate]:
-    lost = [mismatch for mismatch in comparison.unpaired if mismatch.kind not in ("dtype", "tied")]
+    lost = [mismatch for mismatch in comparison.unpaired if mismatch.kind not in ("dtype", "tied", "mapped")]
     if rule.scope == TENSORS:
         known = {row.layer for row in comparison.rows}
         yield from (_Candidate(row.layer, row, _uncompared([row], [], rule)) for row in comparison.rows)

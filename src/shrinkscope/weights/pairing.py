@@ -1,14 +1,18 @@
 """Pairing two networks tensor by tensor, with every mismatch explained."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
 
 from shrinkscope.errors import PairingError
+from shrinkscope.weights.mapping.comparable import comparable
+from shrinkscope.weights.mapping.rules import Rules
+from shrinkscope.weights.mapping.step import Step
 from shrinkscope.weights.selection import LayerSelection
 from shrinkscope.weights.view import TensorView, Weights
 
-MismatchKind = Literal["missing", "extra", "shape", "dtype", "tied", "unreadable"]
+MismatchKind = Literal["missing", "extra", "shape", "dtype", "tied", "unreadable", "mapped", "refused"]
 
 
 class Mismatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,7 +21,9 @@ class Mismatch(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         layer: Name of the tensor.
         kind: ``missing`` from the compressed network, ``extra`` in it, another ``shape``, another ``dtype`` (compared
-            all the same), ``tied`` in one of the networks only, or ``unreadable`` in one of them.
+            all the same), ``tied`` in one of the networks only (compared all the same), ``unreadable`` in one of them,
+            ``mapped`` to the other's form before it was compared (another name, a product, removed channels), or
+            ``refused``: recognised as the other's in another form, and left alone.
         explanation: One sentence for people.
     """
 
@@ -40,20 +46,38 @@ class Pairing(msgspec.Struct, frozen=True, kw_only=True):
     mismatches: tuple[Mismatch, ...]
 
 
-def pair(dense: Weights, compressed: Weights, selection: LayerSelection) -> Pairing:
-    """Pair the selected tensors of two networks by name.
+def pair(dense: Weights, compressed: Weights, selection: LayerSelection, rules: Rules | None = None) -> Pairing:
+    """Pair the selected tensors of two networks by name, after the compressed one is brought to the dense one's form.
 
     Args:
         dense: Weights before compression.
         compressed: Weights after compression.
-        selection: Which tensors take part.
+        selection: Which tensors take part, by the dense network's names.
+        rules: What the user knows of names, fused tensors, factors and kept channels; the rest is found.
 
     Returns:
-        Pairs in the order of the dense network, and the mismatches.
+        Pairs in the order of the dense network, and the mismatches, among them every decision of the mapping.
 
     Raises:
-        PairingError: If the two have no name in common, or the selection matches nothing.
+        PairingError: If the two have no name in common, the selection matches nothing, or the mapping is in doubt.
     """
+    step = comparable(dense, compressed, rules)
+    plain = _pair(step.dense, step.compressed, selection, step.reasons)
+    return msgspec.structs.replace(plain, mismatches=plain.mismatches + _decisions(step, selection))
+
+
+def _decisions(step: Step, selection: LayerSelection) -> tuple[Mismatch, ...]:
+    """The mapping's notes about tensors that are selected, or about the network as a whole."""
+    found = []
+    for note in step.notes:
+        views = [step.dense[name] for name in note.layers if name in step.dense]
+        if not views or any(selection.matches(view.name, view.role) for view in views):
+            kind: MismatchKind = "refused" if note.kind == "refused" else "mapped"
+            found.append(Mismatch(layer=note.layer, kind=kind, explanation=note.text))
+    return tuple(found)
+
+
+def _pair(dense: Weights, compressed: Weights, selection: LayerSelection, reasons: Mapping[str, str]) -> Pairing:
     common = [name for name in dense if _find(compressed, name) is not None]
     if not common:
         unreadable = list(dense.unreadable | compressed.unreadable)
@@ -61,7 +85,7 @@ def pair(dense: Weights, compressed: Weights, selection: LayerSelection) -> Pair
             raise PairingError(f"nothing can be compared: {_unreadable(unreadable[0], dense, compressed).explanation}")
         raise PairingError(
             f"no tensor has the same name in {dense.origin} ({_examples(dense)}) and in {compressed.origin} "
-            f"({_examples(compressed)}); rename the tensors of one of them to match"
+            f"({_examples(compressed)}); say how the names match with --rename 'PATTERN=REPLACEMENT'"
         )
     names = [name for name in dense if selection.matches(name, dense[name].role)]
     extra = [name for name in compressed if selection.matches(name, compressed[name].role) and not _known(dense, name)]
@@ -75,9 +99,15 @@ def pair(dense: Weights, compressed: Weights, selection: LayerSelection) -> Pair
             if name not in compressed.unreadable:
                 mismatches.append(_missing(name, dense, compressed))
             continue
-        mismatches.extend(_differences(name, dense, compressed, other))
+        mismatches.extend(_differences(name, dense, compressed, other, reasons.get(name)))
         if other.shape == dense[name].shape:
             pairs.append(TensorPair(dense=dense[name], compressed=other))
+    for name in dense.tied:
+        first = dense[dense.tied[name]]
+        if name in compressed and selection.matches(name, first.role):
+            pairs.append(TensorPair(dense=msgspec.structs.replace(first, name=name), compressed=compressed[name]))
+            text = f"{name} shares the values of {first.name} in {dense.origin} only: compared with them"
+            mismatches.append(Mismatch(layer=name, kind="tied", explanation=text))
     mismatches.extend(_extra(name, dense, compressed) for name in extra if name not in dense.unreadable)
     # The role of a tensor that cannot be read is not known, so only globs select it.
     by_name = msgspec.structs.replace(selection, roles=None)
@@ -112,11 +142,14 @@ def _unreadable(name: str, dense: Weights, compressed: Weights) -> Mismatch:
     return Mismatch(layer=name, kind="unreadable", explanation=f"{name} cannot be read from {' nor from '.join(found)}")
 
 
-def _differences(name: str, dense: Weights, compressed: Weights, other: TensorView) -> list[Mismatch]:
+def _differences(
+    name: str, dense: Weights, compressed: Weights, other: TensorView, reason: str | None
+) -> list[Mismatch]:
     before = dense[name]
     found: list[Mismatch] = []
     if before.shape != other.shape:
         text = f"{name} is {_shape(before)} before and {_shape(other)} after: not compared value by value"
+        text += f"; {reason}" if reason is not None else ""
         found.append(Mismatch(layer=name, kind="shape", explanation=text))
     elif before.dtype != other.dtype:
         text = f"{name} is {_dtype(before)} before and {_dtype(other)} after: compared as numbers, in float64"
