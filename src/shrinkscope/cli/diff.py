@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shrinkscope.cli.mapping_options import Heads, KeptFile, Renames, RulesFile, rules_of
 from shrinkscope.cli.options import (
     Exclude,
     FailIf,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from shrinkscope.analysis.rule import Rule
     from shrinkscope.latent import Latent
     from shrinkscope.weights import LayerSelection
+    from shrinkscope.weights.mapping import Rules
 
 EXIT_GATE = 1
 
@@ -57,6 +59,10 @@ def diff(
     kind: Kind = None,
     scale: Scale = None,
     padding: Padding = None,
+    rename: Renames = None,
+    rules: RulesFile = None,
+    kept: KeptFile = None,
+    heads: Heads = None,
     sort: SortBy = "relative_ap2",
     top: Top = 20,
     group_by: GroupBy = None,
@@ -80,8 +86,9 @@ def diff(
         from shrinkscope.analysis.grouping import require_grouping
 
         require_grouping(group_by)
-    rules = _rules(fail_if or [], latents)
-    comparison = _compare(dense, compressed, selection, latents).gated(rules)
+    gates = _rules(fail_if or [], latents)
+    mapping = rules_of(rename, rules, kept, heads)
+    comparison = _compare(dense, compressed, selection, latents, mapping).gated(gates)
     if out is not None:
         from shrinkscope.report import save_comparison
 
@@ -151,7 +158,11 @@ def _gathered(
 
 
 def _compare(
-    dense: Path, compressed: Path, selection: "LayerSelection", latents: "list[Latent | str] | None"
+    dense: Path,
+    compressed: Path,
+    selection: "LayerSelection",
+    latents: "list[Latent | str] | None",
+    mapping: "Rules",
 ) -> "Comparison":
     from shrinkscope.analysis import compare
     from shrinkscope.latent import DEFAULT
@@ -165,5 +176,6 @@ def _compare(
             after,
             latents=latents or DEFAULT,
             layers=selection,
+            rules=mapping,
             progress=lambda name, _: bar.update(task, advance=1, description=f"comparing {name}"),
         )
