@@ -110,7 +110,9 @@ class RowCache(Generic[Row]):
             with self.path.open("rb") as file:
                 head = file.read(len(_MAGIC))
             if head not in (b"", _MAGIC):
-                raise StoreError(f"{self.path} is no cache of shrinkscope: it is another kind of file; choose another one")
+                raise StoreError(
+                    f"{self.path} is no cache of shrinkscope: it is another kind of file; choose another one"
+                )
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
