@@ -42,7 +42,7 @@ def run(name: str, options: argparse.Namespace) -> None:
     print(f"{name}: {len(listed)} cases of {len(bench.sizes)} layers, {time.perf_counter() - begun:.0f} s", flush=True)
     _describe(folder / "about.json", bench)
     until = None if options.minutes is None else time.time() + 60 * options.minutes
-    if "table" in options.stage:
+    if "table" in options.stage and made.wanted.tables:
         one_layer_tables(folder, made)
     refitted = {case.number for case in listed[: made.wanted.refit]}
     if "cases" in options.stage:

@@ -25,12 +25,16 @@ class Case(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """How many cases of each family (None is all), and how many are measured after batch norm re-estimation, too."""
+    """How many cases of each family (None is all), and how many are measured after batch norm re-estimation, too.
+
+    ``tables`` is whether the layers are scanned for the sums over them.
+    """
 
     one_layer: int | None = None
     mixed: int = 100
     total: int = 100
     refit: int | None = None
+    tables: bool = True
 
 
 def cases(sizes: dict[str, int], wanted: Wanted) -> list[Case]:

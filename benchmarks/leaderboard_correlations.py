@@ -38,7 +38,8 @@ def with_combinations(records: pd.DataFrame) -> pd.DataFrame:
         for _, family in found.groupby("family", sort=False):
             parts = dict(iter(family.groupby("network", sort=False)))
             systems = {
-                network: (np.log(part[list(rungs)].to_numpy().clip(_TINY)), rankdata(part["losses"]))
+                # A rung that a network has not: the same for all of its cases, so that no power of it matters.
+                network: (np.nan_to_num(np.log(part[list(rungs)].to_numpy().clip(_TINY))), rankdata(part["losses"]))
                 for network, part in parts.items()
             }
             for network, part in parts.items():
@@ -144,9 +145,21 @@ def agreement(values: np.ndarray, lost: np.ndarray, *, intervals: bool) -> dict[
 
 
 def _interval(values: np.ndarray, lost: np.ndarray) -> dict[str, float]:
-    rows = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
-    ranks = [rankdata(measure[rows], axis=1) - (len(values) + 1) / 2 for measure in (values, lost)]
+    # How often each case is in a sample says all: cases are ranked by adding up these numbers, not by sorting anew.
+    cases = len(values)
+    counts = np.random.default_rng(0).multinomial(cases, np.full(cases, 1 / cases), size=RESAMPLES)
+    ranks = [_ranks(measure, counts) - cases / 2 for measure in (values, lost)]
     with np.errstate(invalid="ignore"):  # a resample in which all values are equal has no correlation
-        drawn = (ranks[0] * ranks[1]).sum(1) / np.sqrt((ranks[0] ** 2).sum(1) * (ranks[1] ** 2).sum(1))
+        squares = [(counts * rank**2).sum(1) for rank in ranks]
+        drawn = (counts * ranks[0] * ranks[1]).sum(1) / np.sqrt(squares[0] * squares[1])
     low, high = np.nanquantile(drawn, [0.025, 0.975])
     return {"low": float(low), "high": float(high)}
+
+
+def _ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The mean rank of each case in each resample, less a half; equal values share it."""
+    order = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.diff(values[order], prepend=-np.inf))
+    together = np.add.reduceat(counts[:, order], starts, axis=1)
+    middles = together.cumsum(axis=1) - together / 2
+    return middles[:, np.searchsorted(values[order][starts], values)]

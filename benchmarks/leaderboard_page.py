@@ -17,7 +17,7 @@ from leaderboard_details import details
 from leaderboard_networks import NAMES
 from leaderboard_rungs import BASELINES, KINDS, TARGETS, rows_of
 from leaderboard_store import measured
-from leaderboard_sums import table_of
+from leaderboard_sums import scanned, table_of
 from leaderboard_tables import averages, best, costs_table, number, peers_table, row_of, table, value_of
 from leaderboard_text import CEILING_HEAD, CEILING_TAIL, HEAD, READING
 
@@ -40,8 +40,7 @@ def write_page(work: Path) -> None:
     old = pd.read_csv(RECORDS) if RECORDS.exists() and "losses_0" in RECORDS.read_text()[:2000] else None
     for name in NAMES:
         folder = work / name
-        needed = [folder / f"{file}.json" for file in ("about", "table-real", "table-none")]
-        if measured(folder, "cases") and all(file.exists() for file in needed):
+        if measured(folder, "cases") and (folder / "about.json").exists():
             facts["networks"][name], rows = _gathered(folder)
             parts.append(rows)
         elif old is not None and name in set(old["network"]):
@@ -71,6 +70,8 @@ def _gathered(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
 
 
 def _table_cost(folder: Path) -> dict[str, float]:
+    if not scanned(folder):
+        return {"forwards": 0.0, "seconds": 0.0}
     content = table_of(folder, "real")
     return {"forwards": content["forwards"], "seconds": content["seconds"]}
 

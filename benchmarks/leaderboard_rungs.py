@@ -10,7 +10,7 @@ from leaderboard_cases import Case
 from leaderboard_measure import DISTANCES
 from leaderboard_networks import UNLABELLED
 from leaderboard_store import measured
-from leaderboard_sums import INPUTS, sums, table_of
+from leaderboard_sums import INPUTS, scanned, sums, table_of
 from torch import Tensor
 
 QUARTERS = 4
@@ -48,7 +48,7 @@ def rows_of(folder: Path, cases: list[Case]) -> pd.DataFrame:
         cases: The network's cases, for their settings.
     """
     settings = {case.number: case.settings for case in cases}
-    tables = {name: table_of(folder, name)["table"] for name in ("real", "none")}
+    tables = {name: table_of(folder, name)["table"] for name in ("real", "none") if scanned(folder)}
     later = {
         stage: {record["number"]: record[stage] for record in measured(folder, stage)} for stage in ("tuned", "more")
     }
@@ -66,7 +66,10 @@ def rows_of(folder: Path, cases: list[Case]) -> pd.DataFrame:
         for name, end in (("real", ""), ("none", "_none")):
             # The sum over one layer is what that layer does alone.
             alone = {f"sum_of_kl{end}": seen[f"kl_{name}"], f"sum_of_roots{end}": seen[f"kl_{name}"]}
-            row |= sums(tables[name], settings[number], end) if len(settings[number]) > 1 else alone
+            if len(settings[number]) == 1:
+                row |= alone
+            elif name in tables:
+                row |= sums(tables[name], settings[number], end)
         rows.append(row | {"random": float(draws.random())})
     return pd.DataFrame(rows)
 

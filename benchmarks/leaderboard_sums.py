@@ -33,6 +33,11 @@ def one_layer_tables(folder: Path, subject: Subject) -> None:
             _scan_layers(folder / f"table-{name}.json", subject, subject.inputs[name][:INPUTS])
 
 
+def scanned(folder: Path) -> bool:
+    """Whether ``one_layer_tables`` has been here."""
+    return all((folder / f"table-{name}.json").exists() for name in ("real", "none"))
+
+
 def table_of(folder: Path, name: str) -> dict:
     """What ``one_layer_tables`` kept: ``table``, ``forwards`` over the inputs, and ``seconds``."""
     return json.loads((folder / f"table-{name}.json").read_text())
