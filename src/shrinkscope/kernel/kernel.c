@@ -14,6 +14,8 @@
 #define CHAIN 8
 /* A block is padded with zeros to a multiple of this: CHAIN of the longest vectors of 16-bit elements. */
 #define PADDING (CHAIN * 32)
+/* Elements by which 16-bit data are fetched ahead: the processor itself stops at the end of each page of 4 KiB. */
+#define AHEAD 1024
 /* One block in this many is also summed in float64, to see whether the float32 sums keep their promise. */
 #define CHECKED_EVERY 64
 /* The deviation of the checked blocks' sums from which everything is summed in float64 instead. */
