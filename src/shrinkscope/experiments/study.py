@@ -181,7 +181,7 @@ class Bench:
         if distributed.rank() > 0:
             return model, []
         reference = Reference.of(model, self.measured)
-        _require_accuracy(reference, trial, study.minimum_accuracy)
+        require_accuracy(reference, trial, study.minimum_accuracy)
         return model, dense_records(reference)
 
     def _compress(self, cell: Cell, ledger: Ledger | None) -> tuple[nn.Module, list[Record]]:
@@ -291,7 +291,17 @@ def _module_of(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _require_accuracy(reference: Reference, trial: int, minimum: float) -> None:
+def require_accuracy(reference: Reference, trial: int, minimum: float) -> None:
+    """Refuse a dense network that is not good enough.
+
+    Args:
+        reference: The network.
+        trial: Its trial.
+        minimum: Accuracy on held-out data that it must have, a fraction.
+
+    Raises:
+        StudyError: If it has less.
+    """
     accuracy = reference.performance["test"].values["accuracy"]
     if not accuracy >= minimum:
         raise StudyError(

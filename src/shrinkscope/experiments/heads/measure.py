@@ -60,7 +60,7 @@ class HeadMeasure:
         found = {name: part.evaluate(weights, biases) for name, part in self._parts.items()}
         return [
             self._of_weights(weight, epoch) + self._of_performance(found, place, epoch)
-            for place, weight in enumerate(weights.detach().cpu().unbind())
+            for place, weight in enumerate(weights.detach().unbind())
         ]
 
     def _of_weights(self, weight: Tensor, epoch: int) -> list[Record]:

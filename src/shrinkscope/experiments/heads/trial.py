@@ -1,0 +1,98 @@
+"""What the cells of one trial share on the short way: the features of its network on all samples."""
+
+from pathlib import Path
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from shrinkscope.experiments.data import ImageData, Part
+from shrinkscope.experiments.digits import Split
+from shrinkscope.experiments.heads.evaluate import Judged
+from shrinkscope.experiments.heads.extract import OnExtraction, extract
+from shrinkscope.experiments.heads.key import View
+from shrinkscope.experiments.heads.locate import FeaturesError, find_head
+from shrinkscope.experiments.heads.measure import Parts
+from shrinkscope.experiments.seeds import derived_seed
+from shrinkscope.experiments.study import Bench
+from shrinkscope.performance.forward import placement
+
+
+class TrialFeatures(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """Features of the samples of a study under one network.
+
+    Attributes:
+        head: Name of the last layer.
+        views: Of the training samples: one tensor, or one for each augmented view.
+        plain: Of the training samples as they are evaluated, all of them.
+        measured: Of those that performance is measured on.
+    """
+
+    head: str
+    views: list[Tensor]
+    plain: Judged
+    measured: Parts
+
+
+def trial_features(bench: Bench, model: nn.Module, folder: Path, progress: OnExtraction | None) -> TrialFeatures:
+    """The features of a study's samples under one network, from files or computed now.
+
+    Args:
+        bench: The data.
+        model: The network.
+        folder: Where features are kept.
+        progress: Called after each block of an extraction.
+
+    Returns:
+        Features mapped from their files.
+
+    Raises:
+        FeaturesError: If the network does not end in a linear layer.
+        OutputError: If a file cannot be written.
+        DataError: If the data cannot be read.
+    """
+
+    def features(part: str, view: View | None = None) -> Tensor:
+        return extract(model, getattr(bench.data, part), folder, view=view, progress=progress)
+
+    plain = Judged(features("train"), _targets(bench.data, "train"))
+    views = [plain.features]
+    if isinstance(bench.data, ImageData) and bench.data.train.transform.augmentation != "none":
+        seed = derived_seed(bench.study.seed, "views")
+        views = [features("train", (seed, number)) for number in range(bench.study.views)]
+    test = Judged(features("test"), _targets(bench.data, "test"))
+    return TrialFeatures(
+        head=head_name(bench, model), views=views, plain=plain, measured={"train": _chosen(bench, plain), "test": test}
+    )
+
+
+def head_name(bench: Bench, model: nn.Module) -> str:
+    """Name of the linear layer whose output is the network's.
+
+    Args:
+        bench: The data, of which two samples are looked at.
+        model: The network.
+
+    Raises:
+        FeaturesError: If it does not end in one.
+    """
+    test = bench.data.test
+    inputs = next(iter(test.rows(torch.arange(2), 2)))[0] if isinstance(test, Part) else test[0][:2]
+    return find_head(model, inputs.to(*placement(model)))
+
+
+def _chosen(bench: Bench, everything: Judged) -> Judged:
+    """The training samples that performance is measured on."""
+    samples = bench.study.evaluated_samples
+    if samples is None or samples >= len(everything.targets):
+        return everything
+    drawn = torch.randperm(len(everything.targets), generator=torch.Generator().manual_seed(0))[:samples].sort().values
+    targets = everything.targets[drawn]
+    if not torch.equal(targets, _targets(bench.measured, "train")):
+        raise FeaturesError("other training samples are measured than their features were chosen for; path = 'whole'")
+    return Judged(everything.features[drawn], targets)
+
+
+def _targets(data: Split | ImageData, part: str) -> Tensor:
+    found = getattr(data, part)
+    return (found.targets if isinstance(found, Part) else found[1]).cpu()
