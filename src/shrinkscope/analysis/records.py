@@ -29,8 +29,8 @@ class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
         snr_db: 10·log₁₀(‖ω‖²/‖Δ‖²) in dB; None when nothing changed or all dense weights are zero.
         pattern: The N:M pattern after compression, at most N of M consecutive weights of a row non-zero, such as
             ``"2:4"``; None without one.
-        distinct_dense, distinct: Number of distinct values before and after, exact; None for more than 4,096.
-        effective_bits_dense, effective_bits: log₂ of these numbers, in bits; None for more than 12 bits.
+        distinct_dense, distinct: Number of distinct values before and after, exact; None for more than 1,024.
+        effective_bits_dense, effective_bits: log₂ of these numbers, in bits; None for more than 10 bits.
         effective_rank: Effective rank of Δ as a matrix, if asked for: see ``effective_rank``.
         divergences: Column → divergence, for the latents that are defined for this layer.
         measurable: False when the layer was not compared; then the numbers above are None.

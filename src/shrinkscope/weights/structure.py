@@ -14,7 +14,7 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         shape: Shape of the tensor, whose last dimension the groups run along.
-        values: Bit patterns of the distinct values, None when there are more than 4,096.
+        values: Bit patterns of the distinct values, None when there are more than 1,024.
         most: The most non-zero elements in any group of 2, 4, 8 and 16; None when each is known to exceed its half.
     """
 
@@ -54,12 +54,12 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def distinct(self) -> int | None:
-        """Number of distinct values, −0 and 0 as one; None for more than 4,096."""
+        """Number of distinct values, −0 and 0 as one; None for more than 1,024."""
         return None if self.values is None else len(self.values)
 
     @property
     def effective_bits(self) -> float | None:
-        """log₂ of the number of distinct values, in bits; None for more than 12 bits, or of no value."""
+        """log₂ of the number of distinct values, in bits; None for more than 10 bits, or of no value."""
         return math.log2(self.distinct) if self.distinct else None
 
     @property
