@@ -111,7 +111,7 @@ def test_an_npz_of_pickled_objects_is_refused(tmp_path):
 def test_a_missing_file_and_a_directory_are_told_apart(tmp_path):
     with pytest.raises(WeightsError, match="no such file"):
         open_weights(tmp_path / "nothing.pt")
-    with pytest.raises(WeightsError, match="is a directory"):
+    with pytest.raises(WeightsError, match="is a directory without weights"):
         open_weights(tmp_path)
 
 

@@ -1,103 +1,64 @@
-"""Weights in files: .safetensors, .pt/.pth (weights only: no code is ever unpickled) and .npz."""
+"""Weights in files and directories; nothing of them is read when they are opened but what describes the tensors."""
 
-import pickle
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from shrinkscope.errors import WeightsError
-from shrinkscope.weights.statedict import weights_of_state_dict
+from shrinkscope.weights.formats.checks import shown
+from shrinkscope.weights.formats.directory import INDEX, read_directory, read_index
+from shrinkscope.weights.formats.npz import read_npz
+from shrinkscope.weights.formats.quantization import with_config
+from shrinkscope.weights.formats.safetensors_file import read_safetensors
+from shrinkscope.weights.formats.stored import Stored
+from shrinkscope.weights.formats.torch_file import read_torch
+from shrinkscope.weights.statedict import weights_of_stored
 from shrinkscope.weights.view import Weights
-
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "weights")
 
 
 def weights_of_file(path: Path) -> Weights:
-    """The tensors of a checkpoint file.
+    """The tensors of a checkpoint.
 
     Args:
-        path: A .safetensors, .pt, .pth, .bin or .npz file.
+        path: A .safetensors, .pt, .pth, .bin, .npz or .gguf file, the .index.json of a checkpoint in several files, or
+            the directory of a network in the layout of Hugging Face.
 
     Returns:
-        Its tensors under plain names; a checkpoint that wraps its state dict (``{"state_dict": …}``) is unwrapped.
+        Its tensors under plain names, packed formats as the weights they stand for.
 
     Raises:
-        WeightsError: If it does not exist, is of another format, truncated, or would need to run code to be read.
+        WeightsError: If it does not exist, is of another format, damaged, or would need to run code to be read.
     """
-    if not path.exists():
-        raise WeightsError(f"{path}: no such file")
-    if path.is_dir():
-        raise WeightsError(f"{path}: is a directory; give a file: {', '.join(sorted(_READERS))}")
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        found = path.suffix or "no suffix"
-        raise WeightsError(f"{path}: unknown format ({found}); expected one of {', '.join(sorted(_READERS))}")
-    return weights_of_state_dict(reader(path), origin=str(path))
+    return weights_of_stored(_stored(path), str(path))
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _stored(path: Path) -> Stored:
     try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
+        if path.is_symlink() and not path.exists():
+            raise WeightsError(f"{path}: is a symbolic link to a file that is not there; fetch the file again")
+        if not path.exists():
+            raise WeightsError(f"{path}: no such file")
+        if path.is_dir():
+            return read_directory(path, _READERS)
+        if path.name.endswith(INDEX):
+            return with_config(read_index(path, _READERS), path.parent)
+        reader = _READERS.get(path.suffix.lower())
+        if reader is None:
+            found = path.suffix or "no suffix"
+            raise WeightsError(f"{path}: unknown format ({found}); expected one of {', '.join(sorted(_READERS))}")
+        if not path.is_file():
+            raise WeightsError(f"{path}: is no regular file; expected a checkpoint")
+        return with_config(reader(path), path.parent, strict=False)
+    except (OSError, ValueError) as error:
+        # A name that no file can have, a folder that may not be read.
         raise WeightsError(
-            f"{path}: not a readable safetensors file ({_first_line(error)}); is it truncated?"
+            f"{shown(path)}: cannot be opened ({shown(error)}); check its name and permissions"
         ) from error
 
 
-def _read_torch(path: Path) -> Mapping[str, Any]:
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path}: reading it would run code stored in it, which shrinkscope never does ({_first_line(error)}); "
-            "save the weights alone: torch.save(model.state_dict(), path)"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path}: not a readable PyTorch file ({_first_line(error)}); is it truncated?") from error
-    return _unwrap(loaded, path)
-
-
-def _unwrap(loaded: object, path: Path) -> Mapping[str, Any]:
-    if not isinstance(loaded, Mapping):
-        raise WeightsError(f"{path}: holds a {type(loaded).__name__}; expected a state dict (names mapped to tensors)")
-    if not any(isinstance(value, Tensor) for value in loaded.values()):
-        for key in _WRAPPERS:
-            if isinstance(loaded.get(key), Mapping):
-                return loaded[key]
-    return loaded
-
-
-def _read_npz(path: Path) -> dict[str, Any]:
-    try:
-        # Opened here, not by NumPy: it leaves the file open when the archive turns out to be bad.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except ValueError as error:
-        if "allow_pickle" not in str(error):
-            raise WeightsError(f"{path}: not a readable .npz file ({_first_line(error)}); is it truncated?") from error
-        raise WeightsError(
-            f"{path}: holds pickled objects, which could run code; save plain arrays: np.savez(path, **arrays)"
-        ) from error
-    except (OSError, EOFError, zipfile.BadZipFile, KeyError, AttributeError) as error:
-        raise WeightsError(f"{path}: not a readable .npz file ({_first_line(error)}); is it truncated?") from error
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")[:160]
-
-
-_READERS: dict[str, Callable[[Path], Mapping[str, Any]]] = {
-    ".safetensors": _read_safetensors,
-    ".pt": _read_torch,
-    ".pth": _read_torch,
-    ".bin": _read_torch,
-    ".npz": _read_npz,
+_READERS: dict[str, Callable[[Path], Stored]] = {
+    ".safetensors": read_safetensors,
+    ".pt": read_torch,
+    ".pth": read_torch,
+    ".bin": read_torch,
+    ".npz": read_npz,
 }

@@ -1,16 +1,14 @@
-"""Weights given as a mapping of names to tensors: a state dict, or arrays."""
+"""Weights given as a mapping of names to tensors, and weights made of what a file stores."""
 
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from shrinkscope.errors import WeightsError
+from shrinkscope.weights.formats.mapping import stored_of_mapping
+from shrinkscope.weights.formats.packed import unpacked
+from shrinkscope.weights.formats.stored import Stored
 from shrinkscope.weights.reparametrised import plain_tensors
-from shrinkscope.weights.role import role_from_name
-from shrinkscope.weights.view import TensorView, Weights
+from shrinkscope.weights.view import Weights
 
 
 def weights_of_state_dict(state: Mapping[str, Any], origin: str = "state dict") -> Weights:
@@ -26,37 +24,24 @@ def weights_of_state_dict(state: Mapping[str, Any], origin: str = "state dict") 
     Raises:
         WeightsError: If it holds no tensor at all.
     """
-    tensors = {name: tensor for name, value in state.items() if (tensor := _as_tensor(value)) is not None}
-    if not tensors:
-        found = ", ".join(sorted(map(str, state))[:5]) or "nothing"
-        raise WeightsError(f"{origin}: no tensors found (entries: {found}); expected names mapped to tensors")
-    tied, listed = _tied(tensors)
-    views = []
-    for name, load in plain_tensors(listed, origin).items():
-        stored = load()
-        role = role_from_name(name, stored.dim())
-        views.append(TensorView(name=name, shape=tuple(stored.shape), dtype=stored.dtype, role=role, load=load))
-    return Weights(views, origin=origin, tied=tied)
+    return weights_of_stored(stored_of_mapping(state, origin), origin)
 
 
-def _as_tensor(value: object) -> Tensor | None:
-    if isinstance(value, Tensor):
-        return value.detach()
-    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        return torch.from_numpy(np.ascontiguousarray(value)) if value.flags.writeable else torch.tensor(value)
-    return None
+def weights_of_stored(stored: Stored, origin: str) -> Weights:
+    """The tensors of a file: packings and masks undone, under plain names.
 
+    Args:
+        stored: What lies in the file.
+        origin: Where it comes from, for messages.
 
-def _tied(tensors: Mapping[str, Tensor]) -> tuple[dict[str, str], dict[str, Tensor]]:
-    first_name: dict[tuple[object, ...], str] = {}
-    tied: dict[str, str] = {}
-    listed: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
-        # Empty tensors all live at address zero without sharing anything.
-        if tensor.numel() and key in first_name:
-            tied[name] = first_name[key]
-        else:
-            first_name[key] = name
-            listed[name] = tensor
-    return tied, listed
+    Returns:
+        Effective tensors; what cannot be decoded is listed as unreadable with the reason.
+
+    Raises:
+        WeightsError: If there is no tensor at all.
+    """
+    if not stored.views and not stored.unreadable:
+        raise WeightsError(f"{origin}: no tensors found; is it the file of the weights?")
+    plain = unpacked(stored)
+    views = plain_tensors(plain.views, origin)
+    return Weights(list(views.values()), origin=origin, tied=plain.tied, unreadable=plain.unreadable)

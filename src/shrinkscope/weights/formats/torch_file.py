@@ -1,0 +1,153 @@
+"""PyTorch's own files, weights only: no code stored in them is ever run, and no numbers are read on opening."""
+
+import importlib.util
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor
+
+from shrinkscope.errors import WeightsError
+from shrinkscope.weights.formats.checks import checked_shape, first_line
+from shrinkscope.weights.formats.mapping import stored_of_mapping
+from shrinkscope.weights.formats.span import FileSpan
+from shrinkscope.weights.formats.stored import Stored
+from shrinkscope.weights.formats.windows import view_by_rows
+from shrinkscope.weights.view import TensorView
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "weights")
+
+_REPEATED = 1 << 28
+"""Elements of the largest tensor that may stand for fewer numbers than it has (an expanded one)."""
+
+_DAMAGED = (
+    RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError,
+    AssertionError, ImportError, zipfile.BadZipFile,
+)  # fmt: skip
+"""What torch.load is known to raise on damaged files (found by fuzzing); a pickle's opcodes reach most of Python."""
+
+
+def read_torch(path: Path) -> Stored:
+    """The tensors of a .pt, .pth or .bin file.
+
+    Args:
+        path: A file of torch.save, in the zip format (read in windows) or the format before PyTorch 1.6 (read whole).
+
+    Returns:
+        Views of them; a checkpoint that wraps its state dict (``{"state_dict": …}``) is unwrapped.
+
+    Raises:
+        WeightsError: If it is damaged, holds something else, or would need to run code to be read.
+    """
+    described = _unwrap(_described(path), path)
+    if not any(isinstance(value, Tensor) and value.is_meta for value in described.values()):
+        return stored_of_mapping(described, str(path))
+    size = path.stat().st_size
+    return stored_of_mapping(described, str(path), lambda name, tensor: _in_file(name, tensor, path, size))
+
+
+def _described(path: Path) -> object:
+    """What the file holds, with tensors that know their place in it, or with the tensors themselves."""
+    try:
+        described = _load(path, "meta") if zipfile.is_zipfile(path) else _load(path, "cpu")
+        return described if _placed(described) else _load(path, "cpu", mmap=True)
+    except pickle.UnpicklingError as error:
+        if "torchao" in str(error) and importlib.util.find_spec("torchao") is not None:
+            return _with_torchao(path)
+        raise _refusal(path, error) from error
+    except _DAMAGED as error:
+        raise _damage(path, error) from error
+
+
+def _with_torchao(path: Path) -> object:
+    import torchao.quantization  # noqa: F401 (importing it is what tells PyTorch that its classes are safe)
+
+    try:
+        return _load(path, "cpu", mmap=True)
+    except pickle.UnpicklingError as error:
+        raise _refusal(path, error) from error
+    except _DAMAGED as error:
+        raise _damage(path, error) from error
+
+
+def _load(path: Path, place: str, *, mmap: bool = False) -> object:
+    # Opened here: torch.load leaves the file open when a legacy file turns out to be bad.
+    if mmap or place == "meta":
+        return torch.load(path, map_location=place, weights_only=True, mmap=mmap or None)
+    with path.open("rb") as file:
+        return torch.load(file, map_location=place, weights_only=True)
+
+
+def _placed(described: object) -> bool:
+    """Whether PyTorch says of every tensor where in the file it lies; old releases do not, nor for odd kinds."""
+    return not isinstance(described, Mapping) or all(
+        not tensor.is_meta or (type(tensor) in (Tensor, torch.nn.Parameter) and _offset(tensor) is not None)
+        for tensor in _tensors(described)
+    )
+
+
+def _tensors(described: Mapping[Any, Any]) -> list[Tensor]:
+    inner = [value for value in described.values() if isinstance(value, Mapping)]
+    return [value for level in (described, *inner) for value in level.values() if isinstance(value, Tensor)]
+
+
+def _offset(tensor: Tensor) -> int | None:
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        return None
+    return getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
+
+
+def _unwrap(loaded: object, path: Path) -> Mapping[Any, Any]:
+    if not isinstance(loaded, Mapping):
+        raise WeightsError(f"{path}: holds a {type(loaded).__name__}; expected a state dict (names mapped to tensors)")
+    if not any(isinstance(value, Tensor) for value in loaded.values()):
+        for key in _WRAPPERS:
+            if isinstance(loaded.get(key), Mapping):
+                return loaded[key]
+    return loaded
+
+
+def _in_file(name: str, tensor: Tensor, path: Path, size: int) -> TensorView:
+    """A view of the place in the file that a meta tensor stands for."""
+    place = _offset(tensor)
+    extent = 1 + sum((count - 1) * step for count, step in zip(tensor.shape, tensor.stride(), strict=True))
+    extent = extent if tensor.numel() else 0
+    first = int(tensor.storage_offset())
+    begin = (place or 0) + first * tensor.dtype.itemsize
+    inside = first + extent <= tensor.untyped_storage().nbytes() // tensor.dtype.itemsize
+    if place is None or not inside or begin + extent * tensor.dtype.itemsize > size:
+        raise WeightsError(f"{path}: {name} lies beyond the end of the file; is it truncated?")
+    shape = checked_shape(tensor.shape, name, str(path))
+    if tensor.numel() > max(extent, _REPEATED):
+        raise WeightsError(f"{path}: {name} repeats {extent} numbers to the shape {list(shape)}; save it contiguous")
+    if tensor.is_contiguous():
+        return FileSpan(path=str(path), offset=begin, dtype=tensor.dtype, shape=shape).view(name)
+    span = FileSpan(path=str(path), offset=begin, dtype=tensor.dtype, shape=(extent,))
+    return view_by_rows(name, shape, tensor.dtype, _StridedRows(span, shape, tensor.stride()).rows)
+
+
+class _StridedRows(msgspec.Struct, frozen=True):
+    """Rows of a tensor that does not lie row by row in the file (a transposed one, say)."""
+
+    span: FileSpan
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def rows(self, first: int, last: int) -> Tensor:
+        whole = self.span.load().as_strided(self.shape, self.strides)
+        return (whole if whole.dim() == 2 else whole.reshape(-1, self.shape[-1]))[first:last]
+
+
+def _refusal(path: Path, error: BaseException) -> WeightsError:
+    return WeightsError(
+        f"{path}: reading it would run code stored in it, which shrinkscope never does ({first_line(error)}); "
+        "save the weights alone: torch.save(model.state_dict(), path)"
+    )
+
+
+def _damage(path: Path, error: BaseException) -> WeightsError:
+    return WeightsError(f"{path}: not a readable PyTorch file ({first_line(error)}); is it truncated?")
