@@ -17,6 +17,7 @@ from shrinkscope.analysis import compare
 from shrinkscope.analysis.layer_cache import LayerCache
 from shrinkscope.errors import StoreError
 from shrinkscope.weights import open_weights
+from shrinkscope.weights.mapping import Rename, Rules
 
 
 def networks(seed: int = 0) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -153,3 +154,27 @@ def test_the_cache_holds_records_that_can_be_read(tmp_path):
     assert found is not None
     assert found.moments.count == 96
     assert msgspec.structs.asdict(found.row)["distinct"] is not None
+
+
+def test_other_rules_are_other_keys(tmp_path):
+    dense, compressed = {"w": torch.ones(4, 4)}, {"w": torch.eye(4)}
+    for prefix in ("a.", "b."):
+        found = compare(
+            {f"m.{name}": value for name, value in dense.items()},
+            {f"{prefix}{name}": value for name, value in compressed.items()},
+            rules=Rules(rename=(Rename.parse(rf"{prefix}(.*)=m.\1"),)),
+            cache=tmp_path / "diff.sqlite",
+        )
+        assert found.rows[0].changed == 12
+    with LayerCache(tmp_path / "diff.sqlite") as store:
+        assert store._connection.execute("SELECT count(*) FROM rows").fetchone() == (2,)
+
+
+def test_a_row_says_how_many_numbers_the_compressed_network_keeps():
+    left, right = torch.randn(8, 2), torch.randn(2, 12)
+    found = compare(
+        {"m.weight": left @ right, "m.bias": torch.zeros(8)}, {"m.U": left, "m.V": right, "m.bias": torch.ones(8)}
+    )
+    rows = {row.layer: row for row in found.rows}
+    assert (rows["m.weight"].parameters, rows["m.weight"].stored) == (96, 40)
+    assert rows["m.bias"].stored is None

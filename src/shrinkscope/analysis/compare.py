@@ -24,7 +24,7 @@ from shrinkscope.weights import (
     LayersLike,
     Pairing,
     PairMoments,
-    Weights,
+    TensorPair,
     WeightsLike,
     open_weights,
     pair,
@@ -103,7 +103,8 @@ def compare(
     before, after = open_weights(dense), open_weights(compressed)
     pairing = pair(before, after, selection, rules)
     reading = Reading(exact=exact, threads=threads, device=device, rank=rank)
-    measured = _measured(pairing, before, after, chosen, reading, cache, progress)
+    cached = None if cache is None else (cache, keys_of(before, after, chosen, reading, rules))
+    measured = _measured(pairing, chosen, reading, cached, progress)
     rows, sums = [row for row, _ in measured], [moments for _, moments in measured]
     settings = Settings(
         dense=before.origin,
@@ -125,16 +126,16 @@ def compare(
 
 def _measured(
     pairing: Pairing,
-    before: Weights,
-    after: Weights,
     latents: Sequence[Latent],
     reading: Reading,
-    cache: str | os.PathLike[str] | None,
+    cached: tuple[str | os.PathLike[str], Callable[[TensorPair], str]] | None,
     progress: Progress | None,
 ) -> list[tuple[LayerRecord, PairMoments]]:
     with ExitStack() as stack:
-        store = None if cache is None else stack.enter_context(LayerCache(cache))
-        key_of = None if store is None else keys_of(before, after, latents, reading)
+        store, key_of = None, None
+        if cached is not None:
+            path, key_of = cached
+            store = stack.enter_context(LayerCache(path))
         found = []
         for tensors in pairing.pairs:
             told = 0

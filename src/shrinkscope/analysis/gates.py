@@ -28,7 +28,7 @@ _NO_STATISTICS = (
     "measurable",
     "reason",
 )
-_RAW = ("square_dense", "square_compressed", "product", "bitwise_equal")
+_RAW = ("stored", "square_dense", "square_compressed", "product", "bitwise_equal")
 # What the columns are of weights none of which changed, also where a quotient is undefined since all of them are zero.
 _UNCHANGED = {"changed": 0, "zeros_gained": 0, "zeros_lost": 0, "ap2": 0.0, "relative_ap2": 0.0, "max_abs_delta": 0.0}
 _UNCHANGED |= {"cosine": 1.0, "snr_db": math.inf}

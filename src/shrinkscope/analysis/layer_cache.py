@@ -16,6 +16,7 @@ from shrinkscope.errors import StoreError
 from shrinkscope.latent import Latent
 from shrinkscope.version import version
 from shrinkscope.weights import CHUNK, PairMoments, TensorPair, TensorView, Weights
+from shrinkscope.weights.mapping import Rules
 from shrinkscope.weights.summary import pieces_of
 
 SCHEMA = 1
@@ -48,7 +49,7 @@ class LayerCache(RowCache[MeasuredLayer]):
 
 
 def keys_of(
-    dense: Weights, compressed: Weights, latents: Iterable[Latent], reading: Reading
+    dense: Weights, compressed: Weights, latents: Iterable[Latent], reading: Reading, rules: Rules | None = None
 ) -> Callable[[TensorPair], str]:
     """What tells a measured layer from every other one.
 
@@ -61,6 +62,7 @@ def keys_of(
         compressed: The weights after it.
         latents: The latents that are asked for.
         reading: How layers are read.
+        rules: How the networks are brought to one form, which decides what a long tensor holds between the samples.
 
     Returns:
         The key of a pair of tensors.
@@ -70,6 +72,7 @@ def keys_of(
     """
     settings = [b"diff", str(SCHEMA).encode(), version().encode(), *(_written(latent) for latent in latents)]
     settings.append(msgspec.json.encode((reading.exact, reading.values, reading.rank, reading.device)))
+    settings.append(msgspec.json.encode(rules))
     files = [_files(weights.origin) for weights in (dense, compressed)]
 
     def key(pair: TensorPair) -> str:

@@ -18,6 +18,8 @@ class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
         changed: Elements whose values differ; None when the values could not be compared.
         sparsity_dense, sparsity: Fraction of elements equal to zero before and after, in [0, 1]; exact.
         zeros_gained, zeros_lost: Elements that became zero, and that ceased to be zero.
+        stored: Numbers that the compressed network keeps in place of this tensor, such as those of two factors; None
+            where it keeps the tensor itself.
         ap2: ‖Δ‖² = ‖ω − ω̃‖² in squared weight units; within 1e-7, or 1e-12 where exact sums were asked for.
         relative_ap2: ‖Δ‖²/‖ω‖²; None when all dense weights are zero.
         cosine: Cosine of the angle between ω and ω̃; None when either is all zero.
@@ -42,6 +44,7 @@ class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
     shape: tuple[int, ...]
     dtype: str
     parameters: int
+    stored: int | None = None
     changed: int | None = None
     sparsity_dense: float | None = None
     sparsity: float | None = None
