@@ -15,6 +15,7 @@ import torch
 from shrinkscope.experiments.config import Study, Training
 from shrinkscope.experiments.data import Arrays
 from shrinkscope.experiments.heads import FeaturesError, carry_out_together, goes_together
+from shrinkscope.experiments.heads.trial import trial_features
 from shrinkscope.experiments.heads.working import Working
 from shrinkscope.experiments.networks import load_network_file
 from shrinkscope.experiments.records import Cell, Record
@@ -224,3 +225,10 @@ def test_which_cells_go_together_is_the_studys_choice(tmp_path):
     assert not goes(path="auto", finetune="biases", data=Arrays(root=str(tmp_path), train="images.npz"))
     with pytest.raises(FeaturesError, match=r"conv2\.weight is pruned, but the network ends in head"):
         goes(last="conv2.weight")
+
+
+def test_measured_samples_that_are_others_than_those_of_the_features_are_refused(dense_folder, tmp_path):
+    bench = bench_of(STUDY, dense_folder)
+    bench.__dict__["measured"] = bench.measured._replace(y_train=bench.measured.y_train.flip(0))
+    with pytest.raises(FeaturesError, match="other training samples are measured than their features were chosen for"):
+        trial_features(bench, bench.starting(1), tmp_path, None)
