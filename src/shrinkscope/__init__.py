@@ -9,10 +9,12 @@ if TYPE_CHECKING:
         Comparison,
         Explanation,
         OptimalSparsity,
+        Plan,
         Scan,
         compare,
         explain,
         optimal_sparsity,
+        plan,
         scan,
     )
     from shrinkscope.compression import (
@@ -46,10 +48,12 @@ _HOME = {
         "Comparison",
         "Explanation",
         "OptimalSparsity",
+        "Plan",
         "Scan",
         "compare",
         "explain",
         "optimal_sparsity",
+        "plan",
         "scan",
     ),
     "compression": (
@@ -93,6 +97,7 @@ __all__ = [
     "MagnitudePruning",
     "Mask",
     "OptimalSparsity",
+    "Plan",
     "Quantity",
     "RandomPruning",
     "RotatedGaussian",
@@ -109,6 +114,7 @@ __all__ = [
     "explain",
     "optimal_sparsity",
     "performance_difference",
+    "plan",
     "prune",
     "scan",
 ]

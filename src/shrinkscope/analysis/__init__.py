@@ -4,6 +4,7 @@ from shrinkscope.analysis.compare import compare
 from shrinkscope.analysis.comparison import Comparison
 from shrinkscope.analysis.explain import Explanation, explain
 from shrinkscope.analysis.optimal_sparsity import optimal_sparsity
+from shrinkscope.analysis.plan import Plan, plan
 from shrinkscope.analysis.prediction import Calibration, Prediction, calibrate
 from shrinkscope.analysis.predictive import Predictive
 from shrinkscope.analysis.records import LayerRecord, Total
@@ -16,6 +17,7 @@ __all__ = [
     "Explanation",
     "LayerRecord",
     "OptimalSparsity",
+    "Plan",
     "Prediction",
     "Predictive",
     "Scan",
@@ -26,5 +28,6 @@ __all__ = [
     "compare",
     "explain",
     "optimal_sparsity",
+    "plan",
     "scan",
 ]

@@ -1,0 +1,51 @@
+"""AlphaPruning: layers whose spectrum has a heavy tail are pruned less."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from shrinkscope.analysis.plan.counts import Counts, by_sparsity
+
+SPREAD = 0.3
+
+
+def alpha_pruning(weights: Mapping[str, Tensor], total: int, *, spread: float = SPREAD) -> Counts:
+    """Levels in proportion to 1 − τ … 1 + τ, linear in the exponent of the spectrum's tail.
+
+    Args:
+        weights: Layer → weight.
+        total: Number of weights to remove in all.
+        spread: τ of the paper, in (0, 1).
+
+    Returns:
+        Layer → number to remove.
+
+    Source: Lu et al. (2024), "AlphaPruning", eq. 3 with the Hill estimator of eq. 2.
+    """
+    exponents = {name: tail_exponent(weight) for name, weight in weights.items()}
+    least, most = min(exponents.values()), max(exponents.values())
+    width = (most - least) or 1.0
+    ratios = {name: 1 - spread + 2 * spread * (value - least) / width for name, value in exponents.items()}
+    return by_sparsity(ratios, {name: weight.numel() for name, weight in weights.items()}, total)
+
+
+def tail_exponent(weight: Tensor) -> float:
+    """Hill's estimate of the exponent of the upper half of the spectrum of W Wᵀ, those of all kernel positions pooled.
+
+    Args:
+        weight: Shape (out, in, *kernel).
+
+    Returns:
+        1 + k/Σ ln(λᵢ/λₖ₊₁) over the k largest eigenvalues; 1 if there are fewer than two.
+    """
+    # Kernel positions first: a matrix each.
+    matrices = weight.detach().to("cpu", torch.float64).flatten(2 if weight.ndim > 2 else 1)
+    matrices = matrices.permute(2, 0, 1) if matrices.ndim == 3 else matrices[None]
+    eigenvalues = torch.linalg.svdvals(matrices).square().flatten().sort(descending=True).values
+    eigenvalues = eigenvalues[eigenvalues > eigenvalues.max() * torch.finfo(torch.float64).eps]
+    k = len(eigenvalues) // 2
+    if k < 1:
+        return 1.0
+    logarithms = float((eigenvalues[:k] / eigenvalues[k]).log().sum())
+    return 1 + k / logarithms if logarithms > 0 else 1.0

@@ -1,0 +1,204 @@
+"""What all layers pruned together do to the predictions, run from the first layer that changed."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from shrinkscope.analysis.plan.counts import Counts
+from shrinkscope.analysis.plan.slopes import divergence_to, total_variation_to
+from shrinkscope.analysis.scan.trace import Environment, Steps, UntraceableError
+from shrinkscope.compression.locate import locate
+from shrinkscope.errors import DataError
+from shrinkscope.performance import PredictiveDistances, PredictiveTally, Reading
+from shrinkscope.performance.forward import forward, placement
+from shrinkscope.performance.outputs import scores_of
+
+MEMORY = 1 << 30
+"""Most bytes of values held between passes."""
+
+_SAME = 1e-5  # of the largest output: the same operations, in kernels that choose by memory layout
+
+
+class JointDamage:
+    """Prunes a copy of a network by magnitude, layer by layer as counted, and compares its predictions.
+
+    Values before the layers are held for one configuration, the base, so that another one costs what comes after the
+    first layer in which it differs.
+
+    Args:
+        model: The dense network; left as it is.
+        layers: Names of the weights to prune.
+        batches: Inputs.
+        reading: How outputs are read.
+        memory: Most bytes held.
+
+    Attributes:
+        spent: What was run, in passes of the network over one input.
+        reason: Why passes begin at the first step; None where they begin at the changed layer.
+
+    Raises:
+        CompressionError: If a weight cannot be written.
+        DataError: If the network fails on the inputs, or its outputs are no predictions.
+    """
+
+    def __init__(
+        self, model: nn.Module, layers: Sequence[str], batches: Sequence[Tensor], reading: Reading, memory: int = MEMORY
+    ) -> None:
+        self._network = copy.deepcopy(model).eval()
+        self._parameters = {name: locate(self._network, name).parameter for name in layers}
+        self._dense_weights = {name: p.detach().clone() for name, p in self._parameters.items()}
+        # Stable, so that equal magnitudes go in the order of their indices, as in MagnitudePruning.
+        self._orders = {name: w.flatten().abs().argsort(stable=True) for name, w in self._dense_weights.items()}
+        self._device, self._dtype = placement(self._network)
+        self._batches = [self._placed(batch) for batch in batches]
+        self._reading, self._memory, self.spent = reading, memory, 0.0
+        self.inputs, self.batches = sum(len(batch) for batch in batches), len(batches)
+        self.reason: str | None = None
+        with torch.no_grad():
+            self.dense = [forward("the network", self._network, batch, reading.outputs) for batch in batches]
+        self._written: Counts = dict.fromkeys(layers, 0)
+        self._base: Counts = dict(self._written)
+        self._steps = self._traced()
+        self._positions = self._held_positions()
+        self._held: list[dict[int, Environment]] = [{} for _ in batches]
+        self.distances(self._base, rebase=True)
+
+    @property
+    def sizes(self) -> Counts:
+        """Layer → number of weights."""
+        return {name: weight.numel() for name, weight in self._dense_weights.items()}
+
+    @property
+    def inputs_on_cpu(self) -> list[Tensor]:
+        """The inputs, batch by batch."""
+        return [batch.to("cpu") for batch in self._batches]
+
+    def kept(self, name: str, removed: int) -> Tensor:
+        """Which weights of a layer stay, bool, of its shape.
+
+        Args:
+            name: The layer.
+            removed: Number of the lowest magnitudes to remove.
+        """
+        flags = torch.ones_like(self._orders[name], dtype=torch.bool)
+        flags[self._orders[name][:removed]] = False
+        return flags.view(self._dense_weights[name].shape)
+
+    def distances(self, counts: Counts, *, first: int | None = None, rebase: bool = False) -> PredictiveDistances:
+        """How far the predictions move.
+
+        Args:
+            counts: Layer → number of weights to remove.
+            first: Number of batches to look at; all of them by default.
+            rebase: Whether later passes will begin from this configuration.
+
+        Returns:
+            The distances of each input; infinite divergence where outputs are not finite.
+        """
+        start = self._start(counts)
+        self._write(counts)
+        tally = PredictiveTally(self._reading)
+        with torch.no_grad():
+            for index in range(len(self._batches) if first is None else first):
+                outputs = self._run(index, start, rebase)
+                # Far beyond any prediction, so that the divergence is large and remains a number.
+                outputs = outputs.nan_to_num(0.0, 1e4, -1e4)
+                tally.add(self.dense[index], outputs, self._reading.counts(self._batches[index]))
+        if rebase:
+            self._base = dict(counts)
+        return tally.distances()
+
+    def slopes(self, counts: Counts, *, bounded: bool = False) -> dict[str, Tensor]:
+        """First-order change of the mean distance when a layer's count moves, from one backward pass.
+
+        Args:
+            counts: Layer → number of weights removed.
+            bounded: Whether the distance is total variation; otherwise KL in nats.
+
+        Returns:
+            Layer → c of length size + 1: moving the layer's count from n to m changes it by c[m] − c[n].
+        """
+        self._write(counts)
+        distance = total_variation_to if bounded else divergence_to
+        gradients = {name: torch.zeros_like(weight) for name, weight in self._dense_weights.items()}
+        parameters = list(self._parameters.values())
+        for batch, dense in zip(self._batches, self.dense, strict=True):
+            with torch.enable_grad():
+                outputs = scores_of("the network", self._network(batch.clone()), self._reading.outputs)
+                loss = distance(dense.to(outputs), outputs, self._reading)
+            found = torch.autograd.grad(loss * (len(batch) / self.inputs), parameters, allow_unused=True)
+            for name, gradient in zip(gradients, found, strict=True):
+                if gradient is not None:
+                    gradients[name] += gradient
+        self.spent += 3 * self.inputs  # forwards and backwards, the latter counted twice
+        return {name: self._first_order(name, gradient) for name, gradient in gradients.items()}
+
+    def _first_order(self, name: str, gradient: Tensor) -> Tensor:
+        # To remove w changes the loss by −gw to first order, wherever the threshold is.
+        terms = -(gradient * self._dense_weights[name]).flatten()[self._orders[name]].double()
+        return torch.cat([terms.new_zeros(1), terms.cumsum(0)]).cpu()
+
+    def _write(self, counts: Counts) -> None:
+        with torch.no_grad():
+            for name, removed in counts.items():
+                if self._written[name] != removed:
+                    weight = self._dense_weights[name]
+                    self._parameters[name].copy_(
+                        torch.where(self.kept(name, removed), weight, torch.zeros_like(weight))
+                    )
+                    self._written[name] = removed
+
+    def _start(self, counts: Counts) -> int:
+        """The held position from which on the values differ from the base's."""
+        if self._steps is None:
+            return 0
+        uses = [self._uses[name] for name in counts if counts[name] != self._base[name]]
+        first = min((use for use in uses if use is not None), default=0)
+        return max((at for at in self._positions if at <= first and at in self._held[0]), default=0)
+
+    def _run(self, index: int, start: int, rebase: bool) -> Tensor:
+        batch = self._batches[index]
+        if self._steps is None:
+            self.spent += len(batch)
+            return forward("the network", self._network, batch, self._reading.outputs)
+        steps, held = self._steps, self._held[index]
+        self.spent += len(batch) * steps.share_from(start)
+        environment = steps.copied(held[start], start) if start in held else steps.start(batch.clone())
+        at = start if start in held else 0
+        for position in [p for p in self._positions if p > at] if rebase else []:
+            steps.run(environment, at, position)
+            held[position], at = steps.copied(environment, position), position
+        steps.run(environment, at)
+        return scores_of("the network", steps.result(environment), self._reading.outputs).to("cpu")
+
+    def _traced(self) -> Steps | None:
+        """The network as steps, if running them gives what running it gives."""
+        try:
+            steps = Steps(self._network, self._reading.outputs)
+            with torch.no_grad():
+                found = steps.survey(steps.start(self._batches[0].clone()))
+                scores = scores_of("the network", found, self._reading.outputs).to("cpu")
+            if not torch.allclose(scores, self.dense[0], rtol=0, atol=_SAME * float(self.dense[0].abs().max())):
+                raise UntraceableError("its outputs depend on more than the inputs")
+        except (UntraceableError, DataError, RuntimeError) as error:
+            self.reason = str(error)
+            return None
+        self._uses = {name: steps.first_use(parameter) for name, parameter in self._parameters.items()}
+        return steps
+
+    def _held_positions(self) -> list[int]:
+        """Before which steps values are held: each layer's, or every second, third, … as memory allows."""
+        if self._steps is None:
+            return []
+        positions = sorted({use for use in self._uses.values() if use})
+        share = self.inputs / len(self._batches[0])
+        for stride in range(1, len(positions) + 1):
+            chosen = positions[::stride]
+            if share * sum(self._steps.bytes_before(at) for at in chosen) <= self._memory:
+                return chosen
+        return []
+
+    def _placed(self, batch: Tensor) -> Tensor:
+        return batch.detach().to(device=self._device, dtype=self._dtype if batch.is_floating_point() else None)

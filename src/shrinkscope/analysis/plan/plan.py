@@ -1,0 +1,186 @@
+"""What sparsity every layer gets: a plan under a budget of weights, or under a predicted drop."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from shrinkscope.analysis.plan.allocations import DATA_FREE, NAMES, Allocation, Allocations
+from shrinkscope.analysis.plan.chooser import Chooser
+from shrinkscope.analysis.plan.counts import Counts
+from shrinkscope.analysis.plan.damage import JointDamage
+from shrinkscope.analysis.plan.details import details
+from shrinkscope.analysis.plan.records import Plan, PlanRow, PlanSettings
+from shrinkscope.analysis.plan.target import largest_within
+from shrinkscope.analysis.prediction import Calibration
+from shrinkscope.compression.checks import check_finite, listing
+from shrinkscope.compression.scope import selected
+from shrinkscope.errors import CompressionError, DataError, SelectionError
+from shrinkscope.performance import Reading, synthetic_inputs
+from shrinkscope.performance.data import Inputs, input_batches
+from shrinkscope.performance.outputs import Outputs
+from shrinkscope.performance.reading import Kind
+from shrinkscope.weights import LayerSelection, LayersLike, compressible
+
+BUDGET = 50_000.0
+"""Passes of the network over one input that a search takes at most: half of ten evaluations of 10,000 test inputs."""
+
+_SYNTHETIC = 128
+_SYNTHETIC_STEPS = 60
+_BATCH = 64  # inputs a pass: small, so that hopeless moves are given up after few
+
+
+def plan(
+    model: nn.Module,
+    *,
+    sparsity: float | None = None,
+    max_drop: float | None = None,
+    inputs: Inputs | None = None,
+    shape: Sequence[int] | None = None,
+    layers: LayersLike = None,
+    keep: Sequence[str] = (),
+    allocation: Allocation = "joint",
+    calibration: Calibration | None = None,
+    kind: Kind | None = None,
+    scale: float | None = None,
+    padding: int | None = None,
+    outputs: Outputs | None = None,
+    seed: int = 0,
+    budget: float = BUDGET,
+    batch_size: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Plan:
+    """Choose how many of the lowest magnitudes to remove in each layer.
+
+    Every second input is searched on and the others judge, so that a plan that fits the few inputs gains nothing. The
+    same arguments give the same plan.
+
+    Args:
+        model: The dense network; left as it is.
+        sparsity: Fraction of the planned layers' weights to remove, in [0, 1), met to the nearest weight.
+        max_drop: In its place, the largest predicted drop, in (0, 1): of the calibration where there is one, else the
+            share of inputs whose predicted class changes, which no drop of accuracy on them exceeds. The sparsest
+            network that the search finds within it.
+        inputs: Unlabelled inputs, at least 4; a tensor or batches.
+        shape: Shape of one input, to make synthetic inputs of where there are none.
+        layers: Which layers; every convolution and linear layer by default, tied weights once.
+        keep: Globs of layers to leave alone; they are no part of the sparsity.
+        allocation: ``joint`` searches on the predictions with all layers pruned together. The others are baselines:
+            ``additive`` (inputs), ``owl`` (inputs), ``uniform``, ``global``, ``erk``, ``lamp``, ``alpha_pruning``.
+        calibration: Measured configurations with the joint KL as their only rung: gives the predicted difference.
+        kind: What the outputs predict; told from their shape when None.
+        scale: Standard deviation of a regression's prediction.
+        padding: Token id that marks positions that do not count.
+        outputs: Finds the tensor of scores in what the network returns.
+        seed: Of random moves, and of synthetic inputs.
+        budget: Most passes of the network over one input that the search takes after the starts are measured.
+        batch_size: Inputs a pass, 64 by default.
+        progress: Called with the share that is done.
+
+    Returns:
+        The plan. Without inputs it has no prediction.
+
+    Raises:
+        CompressionError: If the target is not one of the two, or out of range, or the allocation is unknown.
+        DataError: If the allocation or the target needs inputs and there are none, or too few.
+        SelectionError: If no layer is left.
+
+    Source: derived here; docs/allocation.md compares the allocations on trained networks.
+    """
+    _check(sparsity, max_drop, allocation, budget)
+    weights = _planned(model, layers, keep)
+    reading = Reading(kind=kind, scale=scale, padding=padding, outputs=outputs)
+    batches, source = _batches(model, inputs, shape, seed, batch_size or _BATCH)
+    settings = PlanSettings(
+        allocation=allocation,
+        sparsity=sparsity,
+        max_drop=max_drop,
+        keep=tuple(keep),
+        inputs=sum(len(batch) for batch in batches),
+        searched=sum(len(batch[::2]) for batch in batches),
+        source=source,
+        seed=seed,
+        budget=budget,
+    )
+    if not batches:
+        return _unpredicted(Allocations(model, weights, None), allocation, settings)
+    names = list(weights)
+    search = JointDamage(model, names, [batch[::2] for batch in batches], reading)
+    judge = JointDamage(model, names, [batch[1::2] for batch in batches], reading)
+    chooser = Chooser(Allocations(model, weights, search), search, judge, allocation, budget, seed, progress)
+    if sparsity is not None:
+        choice, notes = chooser.choose(round(sparsity * chooser.weights)), ()
+    else:
+        assert max_drop is not None  # checked above
+        choice, notes = largest_within(chooser, max_drop, calibration)
+    return details(chooser, choice, settings, calibration, notes)
+
+
+def _unpredicted(allocations: Allocations, allocation: Allocation, settings: PlanSettings) -> Plan:
+    if allocation not in DATA_FREE or settings.sparsity is None:
+        what = "max_drop" if settings.sparsity is None else f"allocation {allocation!r}"
+        raise DataError(
+            f"{what} needs inputs: give inputs=… or shape=… to make synthetic ones, "
+            f"or take one of {', '.join(DATA_FREE)}"
+        )
+    sizes = allocations.sizes
+    counts = allocations.counts(allocation, round(settings.sparsity * sum(sizes.values())))
+    return Plan(rows=plain_rows(counts, sizes), settings=settings)
+
+
+def plain_rows(counts: Counts, sizes: Counts) -> tuple[PlanRow, ...]:
+    """Rows without predictions.
+
+    Args:
+        counts: Layer → number to remove.
+        sizes: Layer → number of weights.
+    """
+    return tuple(PlanRow(layer=name, weights=size, removed=counts[name]) for name, size in sizes.items())
+
+
+def _planned(model: nn.Module, layers: LayersLike, keep: Sequence[str]) -> dict[str, torch.Tensor]:
+    weights = selected(compressible(model), layers)
+    if keep:
+        alone = selected(weights, LayerSelection.of(list(keep)))
+        weights = {name: weight for name, weight in weights.items() if name not in alone}
+        if not weights:
+            raise SelectionError(f"keep={list(keep)!r} leaves no layer to prune; the layers are {listing(alone)}")
+    for name, weight in weights.items():
+        check_finite(name, weight)
+    return weights
+
+
+def _batches(
+    model: nn.Module, inputs: Inputs | None, shape: Sequence[int] | None, seed: int, size: int
+) -> tuple[list[torch.Tensor], str]:
+    if inputs is None and shape is None:
+        return [], "none"
+    source = "given"
+    if inputs is None:
+        assert shape is not None  # one of them is there
+        generator = torch.Generator().manual_seed(seed)
+        made = synthetic_inputs(model, tuple(shape), _SYNTHETIC, generator, steps=_SYNTHETIC_STEPS)
+        inputs, source = made.inputs, f"synthetic: {made.source}"
+    # Twice the size, because each batch is halved into searched and judging.
+    batches = [batch for batch in input_batches(inputs, 2 * size) if len(batch) > 1]
+    if sum(len(batch) for batch in batches) < 4:
+        raise DataError("fewer than 4 inputs in batches of 2 and more; expected at least 4, better 256")
+    return batches, source
+
+
+def _check(sparsity: float | None, max_drop: float | None, allocation: str, budget: float) -> None:
+    if (sparsity is None) == (max_drop is None):
+        raise CompressionError(
+            f"sparsity = {sparsity} and max_drop = {max_drop}; expected one of them, for example sparsity=0.7"
+        )
+    if sparsity is not None and not 0 <= sparsity < 1:
+        raise CompressionError(f"sparsity is {sparsity}; expected a fraction in [0, 1), for example 0.7")
+    if max_drop is not None and not 0 < max_drop < 1:
+        raise CompressionError(f"max_drop is {max_drop}; expected a fraction in (0, 1), for example 0.01")
+    if allocation not in NAMES:
+        raise CompressionError(f"allocation is {allocation!r}; expected one of {', '.join(NAMES)}")
+    if not budget > 0:
+        raise CompressionError(f"budget is {budget}; expected a positive number of passes over one input")
+
+
+__all__ = ["BUDGET", "plan"]

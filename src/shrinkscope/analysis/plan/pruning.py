@@ -1,0 +1,38 @@
+"""The mask that removes so many of the lowest magnitudes of each layer."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from shrinkscope.compression import Mask
+from shrinkscope.compression.checks import check_finite, listing
+from shrinkscope.compression.ranking import Scores, removed_by_rank
+from shrinkscope.errors import CompressionError
+from shrinkscope.weights import compressible
+
+
+def mask_of(model: nn.Module, removed: Mapping[str, tuple[int, int]]) -> Mask:
+    """Keep the largest magnitudes of each layer; equal ones go in the order of their indices.
+
+    Args:
+        model: The network.
+        removed: Layer → number of weights to remove, and how many the layer is expected to have.
+
+    Raises:
+        CompressionError: If a layer is missing, or has another number of weights, or a weight is not finite.
+    """
+    weights = compressible(model)
+    kept = {}
+    for name, (number, size) in removed.items():
+        weight = weights.get(name)
+        if weight is None:
+            raise CompressionError(f"the plan is for {name}, which is not there; the layers are {listing(weights)}")
+        if weight.numel() != size:
+            raise CompressionError(
+                f"{name} has {weight.numel()} weights and the plan is for {size}: the plan belongs to another network"
+            )
+        check_finite(name, weight)
+        scores = Scores(size=size, read=lambda weight=weight: weight.detach().reshape(-1).abs())
+        (chosen,) = removed_by_rank([scores], number, "lowest")
+        kept[name] = ~chosen.view(weight.shape)
+    return Mask(kept)

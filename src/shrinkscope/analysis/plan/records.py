@@ -1,0 +1,229 @@
+"""A plan: how much of each layer to remove, and what that is predicted to cost."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from torch import nn
+
+from shrinkscope.analysis.plan.document import toml_text
+from shrinkscope.analysis.plan.pruning import mask_of
+from shrinkscope.analysis.plan.wording import plan_in_words
+from shrinkscope.analysis.prediction import Prediction
+from shrinkscope.compression import Mask, prune
+from shrinkscope.errors import OutputError, StoreError
+from shrinkscope.files import json_text, write_text
+from shrinkscope.quantity import Quantity
+
+Verdict = Literal["reached", "infeasible", "unpredicted"]
+
+
+class PlanRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One layer of a plan.
+
+    Attributes:
+        layer: Name of its weight.
+        weights: Number of weights.
+        removed: Number of them to remove, those of lowest magnitude.
+        cost_alone: Predicted KL in nats when this layer alone is pruned so; None without inputs.
+        share: Share of the damage: what the joint KL falls by when this layer is left dense, over the sum of that
+            of all layers; None without inputs or damage.
+        lower: Lower end of the levels between which the joint KL moves by less than its standard error, to first order,
+            the other layers as planned: what may as well be chosen.
+        upper: Upper end.
+    """
+
+    layer: str
+    weights: int
+    removed: int
+    cost_alone: float | None = None
+    share: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+
+    @property
+    def level(self) -> float:
+        """Fraction removed."""
+        return self.removed / self.weights if self.weights else 0.0
+
+    @property
+    def kept(self) -> int:
+        """Number of weights that stay."""
+        return self.weights - self.removed
+
+
+class PlanPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One point of the trade-off between size and damage.
+
+    Attributes:
+        sparsity: Fraction of all planned weights removed.
+        kl: Predicted joint KL in nats.
+        disagreement: Share of inputs whose predicted class changes; None for regression.
+    """
+
+    sparsity: float
+    kl: Quantity
+    disagreement: Quantity | None = None
+
+
+class Rival(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Another allocation of the same size.
+
+    Attributes:
+        allocation: Its name.
+        kl: Its joint KL in nats, on the same inputs.
+        excess: By how much that is more than the plan's, with the standard error of the difference over the inputs.
+    """
+
+    allocation: str
+    kl: Quantity
+    excess: Quantity
+
+
+class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a plan was asked for.
+
+    Attributes:
+        allocation: Name of the allocation.
+        sparsity: Fraction asked for; None where a drop was.
+        max_drop: Largest predicted drop asked for.
+        keep: Globs of layers that were left alone.
+        inputs: Number of inputs that predictions were compared on, those searched on included.
+        searched: Number of inputs that were searched on; the others judge.
+        source: Where the inputs are from.
+        seed: Of random moves and synthetic inputs.
+        budget: Most passes of the network over one input that the search may take.
+    """
+
+    allocation: str
+    sparsity: float | None = None
+    max_drop: float | None = None
+    keep: tuple[str, ...] = ()
+    inputs: int = 0
+    searched: int = 0
+    source: str = "none"
+    seed: int = 0
+    budget: float = 0.0
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How much of each layer to remove, and what that is predicted to do.
+
+    Attributes:
+        rows: A row a layer, in the order of registration.
+        settings: What was asked for.
+        start: Allocation that the search began from; None without a search.
+        kl: Predicted joint KL in nats, over the inputs that were not searched on; None without inputs.
+        disagreement: Share of these inputs whose predicted class changes: no accuracy on them falls by more.
+        drop: Predicted difference, where a calibration was given.
+        curve: The trade-off around the choice: the same plan, harsher and milder.
+        rivals: The other allocations at the same size.
+        forward_equivalents: What choosing took, in passes of the network over one input.
+        verdict: Whether the target was reached; ``unpredicted`` without inputs.
+        notes: What else to know, a sentence each.
+    """
+
+    rows: tuple[PlanRow, ...]
+    settings: PlanSettings
+    start: str | None = None
+    kl: Quantity | None = None
+    disagreement: Quantity | None = None
+    drop: Prediction | None = None
+    curve: tuple[PlanPoint, ...] = ()
+    rivals: tuple[Rival, ...] = ()
+    forward_equivalents: float = 0.0
+    verdict: Verdict = "unpredicted"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def weights(self) -> int:
+        """Number of planned weights."""
+        return sum(row.weights for row in self.rows)
+
+    @property
+    def removed(self) -> int:
+        """Number of weights to remove."""
+        return sum(row.removed for row in self.rows)
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of the planned weights to remove."""
+        return self.removed / self.weights if self.weights else 0.0
+
+    def levels(self) -> dict[str, float]:
+        """Layer → fraction to remove."""
+        return {row.layer: row.level for row in self.rows}
+
+    def mask(self, model: nn.Module) -> Mask:
+        """The mask that keeps the largest magnitudes of each layer; equal ones go in the order of their indices.
+
+        Args:
+            model: The network that the plan is for.
+
+        Raises:
+            CompressionError: If a layer is missing or has another number of weights.
+        """
+        return mask_of(model, {row.layer: (row.removed, row.weights) for row in self.rows})
+
+    def apply(self, model: nn.Module) -> Mask:
+        """Set the planned weights of a network to zero, in place.
+
+        Args:
+            model: The network that the plan is for.
+
+        Returns:
+            The mask that was applied: exactly ``removed`` weights are zero.
+
+        Raises:
+            CompressionError: If the plan is for another network. The model is unchanged.
+        """
+        return prune(model, self.mask(model))
+
+    def summary(self) -> str:
+        """The plan in a few lines of plain text."""
+        return plan_in_words(self)
+
+    def to_json(self) -> str:
+        """The plan as JSON."""
+        return json_text(self)
+
+    def to_toml(self) -> str:
+        """The plan as TOML."""
+        return toml_text(msgspec.to_builtins(self))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the plan to a .toml or .json file, all or nothing.
+
+        Args:
+            path: The file.
+
+        Raises:
+            OutputError: If the suffix is another, or the file cannot be written.
+        """
+        writers = {".toml": self.to_toml, ".json": lambda: self.to_json() + "\n"}
+        write = writers.get(Path(path).suffix.lower())
+        if write is None:
+            raise OutputError(f"cannot write {path}: unknown suffix; expected .toml or .json")
+        write_text(path, write())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Plan":
+        """Read a plan that ``save`` wrote, or that was written by hand.
+
+        Args:
+            path: A .toml or .json file.
+
+        Raises:
+            StoreError: If the file is missing, or no plan.
+        """
+        decode = msgspec.toml.decode if Path(path).suffix.lower() == ".toml" else msgspec.json.decode
+        try:
+            found = decode(Path(path).read_bytes(), type=cls)
+        except (OSError, msgspec.MsgspecError, ValueError) as error:
+            raise StoreError(f"cannot read a plan from {path}: {str(error).splitlines()[0]}") from error
+        wrong = next((row for row in found.rows if not 0 <= row.removed <= row.weights), None)
+        if wrong is not None or not found.rows:
+            what = "has no rows" if wrong is None else f"removes {wrong.removed} of {wrong.weights} in {wrong.layer}"
+            raise StoreError(f"the plan in {path} {what}; expected rows that remove between 0 and all weights")
+        return found

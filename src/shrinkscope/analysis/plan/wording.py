@@ -1,0 +1,71 @@
+"""A plan in a few lines of plain text."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shrinkscope.analysis.plan.records import Plan
+
+_NAMED = 3
+_NOISE = 2  # standard errors
+
+
+def plan_in_words(plan: "Plan") -> str:
+    """What to remove where, what that is predicted to do, how sure that is, and what it took.
+
+    Args:
+        plan: The plan.
+    """
+    return "\n".join([_what(plan), _where(plan), *_damage(plan), *_rivals(plan), *_cost(plan), *plan.notes])
+
+
+def _what(plan: "Plan") -> str:
+    return (
+        f"{plan.settings.allocation}: remove {plan.removed:,} of {plan.weights:,} weights "
+        f"({100 * plan.sparsity:.1f} %) in {len(plan.rows)} layers."
+    )
+
+
+def _where(plan: "Plan") -> str:
+    rows = sorted(plan.rows, key=lambda row: row.level)
+    mild = ", ".join(f"{row.layer} {100 * row.level:.0f} %" for row in rows[:_NAMED])
+    harsh = ", ".join(f"{row.layer} {100 * row.level:.0f} %" for row in rows[max(_NAMED, len(rows) - _NAMED) :][::-1])
+    return f"Least from {mild}" + (f"; most from {harsh}." if harsh else ".")
+
+
+def _damage(plan: "Plan") -> list[str]:
+    if plan.kl is None:
+        return ["No inputs, so no damage is predicted."]
+    lines = [f"Predicted joint KL: {_estimate(plan.kl.value, plan.kl.standard_error)} nats."]
+    if plan.disagreement is not None:
+        share = plan.disagreement
+        error = None if share.standard_error is None else 100 * share.standard_error
+        lines.append(f"Predicted class changes for {_estimate(100 * share.value, error)} % of inputs.")
+    if plan.drop is not None and plan.drop.value is not None:
+        drop = plan.drop
+        lines.append(
+            f"Predicted difference: {drop.value:.3g} {drop.unit}, {100 * drop.confidence:.0f} % interval "
+            f"[{drop.lower:.3g}, {drop.upper:.3g}]."
+        )
+    return lines
+
+
+def _rivals(plan: "Plan") -> list[str]:
+    near = [
+        rival.allocation for rival in plan.rivals if rival.excess.value < _NOISE * (rival.excess.standard_error or 0.0)
+    ]
+    if near:
+        return [f"Not told apart from {', '.join(near)} by these inputs."]
+    if not plan.rivals:
+        return []
+    best = min(plan.rivals, key=lambda rival: rival.kl.value)
+    return [f"The best other allocation is {best.allocation}: {best.kl.value:.3g} nats."]
+
+
+def _cost(plan: "Plan") -> list[str]:
+    if not plan.forward_equivalents:
+        return []
+    return [f"Cost: {plan.forward_equivalents:,.0f} forward-equivalents (passes of the network over one input)."]
+
+
+def _estimate(value: float, error: float | None) -> str:
+    return f"{value:.3g}" if error is None else f"{value:.3g} ± {error:.2g}"

@@ -1,0 +1,146 @@
+"""Allocations against the papers' formulas, and the counts that all of them must give exactly."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from references import allocation as reference
+from shrinkscope.analysis.plan.additive import CostCurve, additive, hull
+from shrinkscope.analysis.plan.alpha_pruning import alpha_pruning, tail_exponent
+from shrinkscope.analysis.plan.counts import apportion, by_density, by_sparsity
+from shrinkscope.analysis.plan.erk import erk
+from shrinkscope.analysis.plan.global_magnitude import global_magnitude
+from shrinkscope.analysis.plan.lamp import lamp
+from shrinkscope.analysis.plan.owl import outlier_share, owl
+from shrinkscope.analysis.plan.uniform import uniform
+from shrinkscope.compression import MagnitudePruning
+from shrinkscope.errors import CompressionError
+
+SHAPES = {"a.weight": (6, 3, 3, 3), "b.weight": (8, 6, 3, 3), "c.weight": (5, 8)}
+SIZES = {name: math.prod(shape) for name, shape in SHAPES.items()}
+
+
+@pytest.fixture(scope="module")
+def weights():
+    generator = torch.Generator().manual_seed(0)
+    return {
+        name: scale * torch.randn(shape, generator=generator, dtype=torch.float64)
+        for (name, shape), scale in zip(SHAPES.items(), (1.0, 0.5, 2.0), strict=True)
+    }
+
+
+TOTALS = [0, 1, 317, 500, sum(SIZES.values()) - 1, sum(SIZES.values())]
+
+
+@pytest.mark.parametrize("total", TOTALS)
+def test_every_allocation_removes_exactly_the_total(weights, total):
+    found = [
+        uniform(SIZES, total),
+        global_magnitude(weights, total),
+        lamp(weights, total),
+        erk(SHAPES, total),
+        alpha_pruning(weights, total),
+        owl({name: weight.abs() for name, weight in weights.items()}, total),
+        additive({name: CostCurve((0, size // 2, size), (0.0, 1.0, 9.0)) for name, size in SIZES.items()}, total),
+    ]
+    for counts in found:
+        assert sum(counts.values()) == total
+        assert all(0 <= counts[name] <= SIZES[name] for name in SIZES)
+
+
+def test_uniform_is_within_one_weight_of_the_level():
+    assert all(abs(count - 0.37 * SIZES[name]) < 1 for name, count in uniform(SIZES, round(0.37 * 634)).items())
+
+
+@pytest.mark.parametrize("total", [100, 317, 600])
+def test_lamp_is_that_of_the_definition(weights, total):
+    expected = reference.lamp_counts([weight.flatten().tolist() for weight in weights.values()], total)
+    assert list(lamp(weights, total).values()) == expected
+
+
+@pytest.mark.parametrize("total", [100, 317, 600])
+def test_global_is_what_global_magnitude_pruning_removes(weights, total):
+    mask = MagnitudePruning(level=total / sum(SIZES.values()), scope="global").mask(weights)
+    assert global_magnitude(weights, total) == {name: mask.removed(name) for name in weights}
+
+
+@pytest.mark.parametrize("total", [100, 317, 600])
+def test_erk_is_that_of_the_published_procedure(total):
+    levels = reference.erk_levels(list(SHAPES.values()), 1 - total / sum(SIZES.values()))
+    for count, level, size in zip(erk(SHAPES, total).values(), levels, SIZES.values(), strict=True):
+        assert abs(count - level * size) < 1  # rounding to whole weights
+
+
+def test_the_tail_exponent_is_hills_over_the_pooled_spectra(weights):
+    kernel = weights["a.weight"]
+    pooled = [
+        float(value)
+        for row in range(3)
+        for column in range(3)
+        for value in torch.linalg.eigvalsh(kernel[:, :, row, column].T @ kernel[:, :, row, column])
+    ]
+    # The eigenvalues of WᵀW and the squared singular values differ by rounding alone.
+    assert tail_exponent(kernel) == pytest.approx(reference.hill(pooled), rel=1e-9)
+    assert tail_exponent(torch.ones(1, 1, dtype=torch.float64)) == 1.0
+
+
+def test_alpha_pruning_removes_more_where_the_tail_is_lighter(weights):
+    exponents = {name: tail_exponent(weight) for name, weight in weights.items()}
+    counts = alpha_pruning(weights, 300)
+    levels = {name: counts[name] / SIZES[name] for name in SIZES}
+    assert sorted(levels, key=levels.__getitem__) == sorted(exponents, key=exponents.__getitem__)
+    # 1 + τ over 1 − τ, up to one weight of the smallest layer.
+    assert max(levels.values()) / min(levels.values()) == pytest.approx(1.3 / 0.7, rel=2 / min(counts.values()))
+
+
+def test_owl_spares_layers_with_outliers_by_twice_the_range():
+    plain, spiky = torch.ones(100, dtype=torch.float64), torch.ones(100, dtype=torch.float64)
+    spiky[:5] = 1000.0
+    assert outlier_share(spiky, 5.0) == 0.05
+    counts = owl({"plain": plain, "spiky": spiky}, 100, spread=0.1)
+    assert counts == {"plain": 60, "spiky": 40}
+
+
+def test_additive_is_the_least_cost_of_all_combinations():
+    # Convex curves with single-weight steps: the hull is the curve, so the Lagrangian reaches the optimum itself.
+    costs = {"a": [0, 1, 3, 7, 20], "b": [0, 2, 5, 9, 14], "c": [0, 0.5, 1.5, 8, 30]}
+    curves = {name: CostCurve(range(5), values) for name, values in costs.items()}
+    for total in range(13):
+        counts = additive(curves, total)
+        found = sum(costs[name][count] for name, count in counts.items())
+        assert found == reference.least_cost([list(enumerate(values)) for values in costs.values()], total)
+
+
+def test_the_hull_skips_what_lies_above_it():
+    assert hull(CostCurve((0, 1, 2, 4), (0.0, 5.0, 2.0, 4.0))) == [(0, 0.0), (4, 4.0)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 50), st.floats(-0.5, 1.5)), min_size=1, max_size=6),
+    st.floats(0, 1),
+)
+def test_apportioning_meets_any_total(layers, share):
+    sizes = {str(index): size for index, (size, _) in enumerate(layers)}
+    levels = {str(index): level for index, (_, level) in enumerate(layers)}
+    total = round(share * sum(sizes.values()))
+    counts = apportion(levels, sizes, total)
+    assert sum(counts.values()) == total
+    assert all(0 <= counts[name] <= size for name, size in sizes.items())
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.floats(0.01, 10)), min_size=1, max_size=6), st.floats(0, 1))
+def test_density_and_sparsity_are_mirror_images(layers, share):
+    sizes = {str(index): size for index, (size, _) in enumerate(layers)}
+    ratios = {str(index): ratio for index, (_, ratio) in enumerate(layers)}
+    total = round(share * sum(sizes.values()))
+    removed, kept = by_sparsity(ratios, sizes, total), by_density(ratios, sizes, sum(sizes.values()) - total)
+    assert sum(removed.values()) == total
+    assert all(removed[name] + kept[name] == size for name, size in sizes.items())
+
+
+def test_more_than_there_is_cannot_be_removed():
+    with pytest.raises(CompressionError, match="4 weights to remove of 3; expected no more than there are"):
+        apportion({"a": 1.0}, {"a": 3}, 4)

@@ -1,0 +1,151 @@
+"""Plans of a small network: exact sizes, predictions as measured, and what is refused."""
+
+import copy
+
+import msgspec
+import pytest
+import torch
+from torch import nn
+
+from references.residual import Residual
+from shrinkscope.analysis.plan import NAMES, Plan, PlanRow, plan
+from shrinkscope.analysis.plan.importance import importances
+from shrinkscope.errors import CompressionError, DataError, OutputError, SelectionError, StoreError
+from shrinkscope.performance import predictive_divergence
+from shrinkscope.weights import compressible
+
+INPUTS = torch.randn(24, 2, 6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return Residual().to(torch.float64).eval()
+
+
+@pytest.fixture(scope="module")
+def found(network):
+    return plan(network, sparsity=0.6, inputs=INPUTS, budget=2000.0)
+
+
+@pytest.mark.parametrize("allocation", NAMES)
+def test_a_plan_prunes_to_the_nearest_weight(network, allocation):
+    made = plan(network, sparsity=0.55, inputs=INPUTS, allocation=allocation, budget=300.0)
+    pruned = copy.deepcopy(network)
+    mask = made.apply(pruned)
+    total = sum(weight.numel() for weight in compressible(network).values())
+    assert mask.removed() == made.removed == round(0.55 * total)
+    assert sum(int((weight == 0).sum()) for weight in compressible(pruned).values()) == made.removed
+
+
+def test_the_prediction_is_that_of_the_pruned_network_on_the_inputs_not_searched(network, found):
+    pruned = copy.deepcopy(network)
+    found.apply(pruned)
+    expected = predictive_divergence(network, pruned, INPUTS[1::2])
+    assert found.kl.value == pytest.approx(expected.kl.value, rel=1e-9)
+    assert found.kl.standard_error == pytest.approx(expected.kl.standard_error, rel=1e-9)
+    assert found.disagreement.value == expected.disagreement.value
+
+
+def test_rows_say_what_each_layer_does(network, found):
+    assert found.kl.value > 0.001  # something is at stake
+    assert sum(row.share for row in found.rows) == pytest.approx(1.0)
+    for row in found.rows:
+        alone = copy.deepcopy(network)
+        Plan(rows=(row,), settings=found.settings).apply(alone)
+        expected = predictive_divergence(network, alone, INPUTS[1::2]).kl.value
+        assert row.cost_alone == pytest.approx(expected, rel=1e-9, abs=1e-12)
+        assert row.lower <= row.level <= row.upper
+
+
+def test_the_search_is_no_worse_than_its_start_on_what_it_was_not_shown(network, found):
+    start = plan(network, sparsity=0.6, inputs=INPUTS, allocation=found.start)
+    distances = []
+    for made in (found, start):
+        pruned = copy.deepcopy(network)
+        made.apply(pruned)
+        distances.append(predictive_divergence(network, pruned, INPUTS[1::2]).total_variation.value)
+    assert distances[0] <= distances[1]
+
+
+def test_the_same_arguments_give_the_same_plan(network, found):
+    assert plan(network, sparsity=0.6, inputs=INPUTS, budget=2000.0) == found
+
+
+@pytest.mark.parametrize("suffix", [".toml", ".json"])
+def test_a_plan_is_read_as_it_was_written(found, tmp_path, suffix):
+    found.save(tmp_path / f"plan{suffix}")
+    assert Plan.load(tmp_path / f"plan{suffix}") == found
+
+
+def test_layers_left_alone_are_not_pruned(network):
+    made = plan(network, sparsity=0.5, allocation="erk", keep=["head*", "first.weight"])
+    assert [row.layer for row in made.rows] == ["second.weight", "third.weight"]
+    assert made.kl is None
+    assert "No inputs" in made.summary()
+
+
+def test_a_drop_is_kept_within(network):
+    made = plan(network, max_drop=0.3, inputs=INPUTS, budget=600.0)
+    assert made.removed > 0
+    assert made.disagreement.value <= 0.3
+    milder = plan(network, max_drop=0.05, inputs=INPUTS, allocation="uniform")
+    assert milder.disagreement.value <= 0.05
+    assert milder.removed <= made.removed
+
+
+def test_synthetic_inputs_serve_where_there_are_none(network):
+    made = plan(network, sparsity=0.5, shape=(2, 6, 6), allocation="uniform")
+    assert made.settings.source.startswith("synthetic")
+    assert made.kl is not None
+
+
+def test_importances_are_magnitudes_times_norms_of_the_inputs():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(4, 6, 3, stride=2, groups=2, dtype=torch.float64), nn.Flatten())
+    images = torch.randn(3, 4, 7, 7, dtype=torch.float64)
+    weights = compressible(network)
+    found = importances(network, weights, images)["0.weight"]
+    weight = weights["0.weight"]
+    for group in range(2):
+        windows = nn.functional.unfold(images[:, 2 * group : 2 * group + 2], 3, stride=2)
+        norms = (windows.square().sum(dim=(0, 2)) / len(images)).sqrt().view(2, 3, 3)
+        part = slice(3 * group, 3 * group + 3)
+        # Sums in another order.
+        assert torch.allclose(found[part], weight[part].abs() * norms, rtol=1e-10)
+
+
+def test_what_cannot_be_planned_is_refused(network, tmp_path, found):
+    with pytest.raises(CompressionError, match="sparsity = None and max_drop = None; expected one of them"):
+        plan(network)
+    with pytest.raises(CompressionError, match="sparsity is 1.5; expected a fraction"):
+        plan(network, sparsity=1.5)
+    with pytest.raises(CompressionError, match="max_drop is 0; expected a fraction"):
+        plan(network, max_drop=0)
+    with pytest.raises(CompressionError, match="allocation is 'best'; expected one of joint"):
+        plan(network, sparsity=0.5, allocation="best")  # type: ignore[arg-type]
+    with pytest.raises(CompressionError, match="budget is 0; expected a positive number"):
+        plan(network, sparsity=0.5, budget=0)
+    with pytest.raises(SelectionError, match="leaves no layer to prune"):
+        plan(network, sparsity=0.5, keep=["*"])
+    with pytest.raises(DataError, match="allocation 'joint' needs inputs"):
+        plan(network, sparsity=0.5)
+    with pytest.raises(DataError, match="max_drop needs inputs"):
+        plan(network, max_drop=0.1, allocation="erk")
+    with pytest.raises(DataError, match="fewer than 4 inputs"):
+        plan(network, sparsity=0.5, inputs=INPUTS[:3])
+    with pytest.raises(DataError, match="max_drop of a regression needs calibration"):
+        plan(network, max_drop=0.1, inputs=INPUTS, kind="regression", scale=1.0, allocation="uniform")
+    with pytest.raises(OutputError, match="unknown suffix; expected .toml or .json"):
+        found.save(tmp_path / "plan.txt")
+    with pytest.raises(StoreError, match="cannot read a plan from"):
+        Plan.load(tmp_path / "missing.toml")
+    row = PlanRow(layer="head.weight", weights=20, removed=21)
+    (tmp_path / "plan.json").write_text(msgspec.structs.replace(found, rows=(row,)).to_json())
+    with pytest.raises(StoreError, match="removes 21 of 20 in head.weight"):
+        Plan.load(tmp_path / "plan.json")
+    with pytest.raises(CompressionError, match="the plan is for first.weight, which is not there"):
+        found.apply(nn.Sequential(nn.Linear(2, 2)))
+    other = copy.deepcopy(network)
+    other.head = nn.Linear(5, 3)
+    with pytest.raises(CompressionError, match="the plan belongs to another network"):
+        found.apply(other)
