@@ -199,7 +199,7 @@ def test_runs_lists_and_exports_a_store(tmp_path, monkeypatch, capsys):
         store.write_cell("abc", Cell(trial=1), [record], seconds=1.0)
     code, out, _ = run(monkeypatch, capsys, "runs", str(path), "--export", str(tmp_path / "records.csv"))
     assert code == 0
-    assert "abc  1 cells finished" in out
+    assert "abc  unnamed: 1 cells finished" in out
     assert list(pd.read_csv(tmp_path / "records.csv")["value"]) == [0.5]
     listed = json.loads(run(monkeypatch, capsys, "runs", str(path), "--json")[1])
     assert [(entry["run"], entry["config"], entry["cells"]) for entry in listed] == [("abc", {"a": 1}, 1)]

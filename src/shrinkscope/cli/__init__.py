@@ -5,9 +5,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from shrinkscope.cli.claims import claims
 from shrinkscope.cli.demo import demo
 from shrinkscope.cli.diff import diff
 from shrinkscope.cli.explain import explain
+from shrinkscope.cli.figures import figures
+from shrinkscope.cli.run import run
 from shrinkscope.cli.runs import runs
 from shrinkscope.cli.scan import scan
 from shrinkscope.cli.theory import theory
@@ -49,7 +52,10 @@ app.command()(demo)
 app.command()(diff)
 app.command()(explain)
 app.command()(scan)
+app.command()(run)
 app.command()(runs)
+app.command()(figures)
+app.command()(claims)
 app.command()(theory)
 
 

@@ -8,7 +8,7 @@ import typer
 from shrinkscope.cli.options import Json
 
 if TYPE_CHECKING:
-    from shrinkscope.experiments.store import Run
+    from shrinkscope.experiments.store import Run, Store
 
 
 def runs(
@@ -18,15 +18,22 @@ def runs(
         Path | None,
         typer.Option("--export", metavar="FILE", help="Write the records: .parquet or .csv.", show_default=False),
     ] = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--compare", metavar="A B", help="Hold two runs against each other.", show_default=False),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """List the runs in a store of records, or export the records as Parquet or CSV.
+    """List the runs in a store of records, compare two of them, or export the records as Parquet or CSV.
 
     Example: shrinkscope runs shrinkscope-demo/records.sqlite --export records.parquet
     """
     from shrinkscope.experiments.store import Store
 
     with Store(store, create=False) as opened:
+        if compare is not None:
+            _compare(opened, *compare, json)
+            return
         if export is not None:
             opened.export(export, run)
         listed = [entry for entry in opened.runs() if run in (None, entry.run)]
@@ -37,11 +44,33 @@ def runs(
         typer.echo(json_text(rows))
         return
     for row in rows:
-        typer.echo(f"{row['run']}  {row['cells']} cells finished, begun {row['started']} on {row['hardware']}")
+        typer.echo(
+            f"{row['run']}  {row['study']}: {row['cells']} cells finished, begun {row['started']} on {row['hardware']}"
+        )
     if not rows:
         typer.echo("the store holds no run" if run is None else f"the store holds no run {run}")
     if export is not None:
         typer.echo(f"records written to {export}")
+
+
+def _compare(store: "Store", first: str, second: str, json: bool) -> None:
+    from shrinkscope.experiments.compared_runs import compare_runs
+    from shrinkscope.files import json_text
+
+    found = compare_runs(store, first, second)
+    if json:
+        typer.echo(json_text(found))
+        return
+    for name, (one, other) in found.settings.items():
+        typer.echo(f"{name}: {one} → {other}")
+    if not found.settings:
+        typer.echo("the settings are the same")
+    for row in found.rows:
+        error = "" if row["standard_error"] is None else f" ± {row['standard_error']:.2g}"
+        typer.echo(
+            f"epoch {found.epoch}  {row['scope']} {row['method']} {100 * row['level']:g} %  {row['metric']}: "
+            f"{row['first']:.4g} → {row['second']:.4g} ({row['difference']:+.3g}{error})"
+        )
 
 
 def _row(run: "Run", cells: int) -> dict[str, object]:
@@ -49,4 +78,6 @@ def _row(run: "Run", cells: int) -> dict[str, object]:
 
     from msgspec.structs import asdict
 
-    return asdict(run) | {"cells": cells, "config": json.loads(run.config), "versions": json.loads(run.versions)}
+    config = json.loads(run.config)
+    more = {"study": config.get("name", "unnamed"), "cells": cells, "versions": json.loads(run.versions)}
+    return asdict(run) | {"config": config} | more

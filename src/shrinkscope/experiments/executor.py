@@ -1,13 +1,14 @@
 """Carrying out cells in one process: the numbers go to the store, the networks to their folder."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import msgspec
 import torch
 
+from shrinkscope.errors import ShrinkscopeError
 from shrinkscope.experiments import distributed
 from shrinkscope.experiments.config import Study
 from shrinkscope.experiments.ledger import PATIENCE, Ledger
@@ -40,6 +41,18 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     patience: float = PATIENCE
 
 
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One cell of one run.
+
+    Attributes:
+        task: What the cells of its run share.
+        cell: The cell.
+    """
+
+    task: Task
+    cell: Cell
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a cell.
 
@@ -47,11 +60,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         cell: The cell.
         seconds: Wall-clock time that it took; 0 when it failed.
         error: One line when it failed, otherwise None.
+        run: Key of its run.
     """
 
     cell: Cell
     seconds: float = 0.0
     error: str | None = None
+    run: str = ""
 
 
 class Executor:
@@ -88,14 +103,106 @@ class Executor:
             records = self._bench.carry_out(cell, ledger)
             return self._write(cell, records, time.perf_counter() - started)
 
+    def together(self, cells: Iterable[Cell]) -> list[Cell]:
+        """Those of some cells that are carried out together, on features that are computed once.
+
+        Args:
+            cells: Cells of the study.
+
+        Raises:
+            ShrinkscopeError: If the study demands it and its network does not allow it.
+        """
+        from shrinkscope.experiments.heads import goes_together
+
+        return [cell for cell in cells if goes_together(self._bench, cell)]
+
+    def carry_out_together(self, cells: Sequence[Cell], on_answer: Callable[[Answer], None]) -> None:
+        """Carry out cells that go together, and write the network and the records of each.
+
+        Args:
+            cells: Cells that ``together`` gave, all dense or all pruned.
+            on_answer: Called after each; the time of all of them is told with the first.
+
+        Raises:
+            ShrinkscopeError: If they fail for a reason that is known.
+        """
+        from shrinkscope.experiments.heads import carry_out_together
+
+        started = time.perf_counter()
+
+        def write(cell: Cell, records: list[Record]) -> None:
+            nonlocal started
+            answer = self._write(cell, records, time.perf_counter() - started)
+            started = time.perf_counter()
+            on_answer(answer)
+
+        with threads(self._task.threads), memory_errors(cells[0]):
+            carry_out_together(self._bench, cells, write)
+
     def _write(self, cell: Cell, records: list[Record], seconds: float) -> Answer:
         if distributed.rank() == 0:
             self._store.write_cell(self._task.run, cell, records, seconds, self._hardware)
-        return Answer(cell=cell, seconds=seconds)
+        return Answer(cell=cell, seconds=seconds, run=self._task.run)
 
     def close(self) -> None:
         """Close the store."""
         self._store.close()
+
+
+class Executors:
+    """Carries out cells of several runs in one process; what cells share is kept for the last run alone."""
+
+    def __init__(self) -> None:
+        self._task: Task | None = None
+        self._executor: Executor | None = None
+
+    def carry_out(self, job: Job) -> Answer:
+        """Carry out one cell.
+
+        Args:
+            job: The cell and its run.
+
+        Returns:
+            The time that it took.
+
+        Raises:
+            ShrinkscopeError: If it fails for a reason that is known.
+        """
+        return self.of(job.task).carry_out(job.cell)
+
+    def answer(self, job: Job) -> Answer:
+        """Carry out one cell; an error becomes part of the answer.
+
+        Args:
+            job: The cell and its run.
+
+        Returns:
+            The time that it took, or why it failed.
+        """
+        try:
+            return self.carry_out(job)
+        except ShrinkscopeError as error:
+            return Answer(cell=job.cell, run=job.task.run, error=str(error))
+
+    def of(self, task: Task) -> Executor:
+        """The executor of a run.
+
+        Args:
+            task: What the cells of the run share.
+
+        Raises:
+            StoreError: If the store cannot be opened.
+        """
+        if self._executor is None or self._task != task:
+            self.close()
+            self._executor, self._task = Executor(task), task
+        return self._executor
+
+    def close(self) -> None:
+        """Close the store."""
+        if self._executor is not None:
+            self._executor.close()
+            self._executor = None
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Worker processes that carry out cells side by side."""
+"""Carrying out jobs: in this process, or in worker processes side by side."""
 
 import contextlib
 import os
@@ -7,35 +7,47 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Protocol, Self
 
 import msgspec
 
-from shrinkscope.experiments.executor import Answer, Executor, Task
+from shrinkscope.experiments.executor import Answer, Executors, Job
 from shrinkscope.experiments.records import Cell
-from shrinkscope.experiments.study import StudyError
-
-OnAnswer = Callable[[Answer], None]
 
 _COMMAND = "shrinkscope.experiments.worker"
 # One thread a worker: two workers on two cores would only wait for each other's threads.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
+class Crew(Protocol):
+    """Carries out jobs: each that was submitted is answered once, in any order."""
+
+    def submit(self, job: Job) -> None:
+        """Take on a job.
+
+        Args:
+            job: The job; what it depends on is done.
+        """
+        ...
+
+    def next(self) -> Answer:
+        """The next answer; there must be a job that is not answered yet."""
+        ...
+
+
 class Inline:
-    """Carries out cells one after another in this process.
+    """Carries out jobs one after another in this process.
 
     Args:
-        task: What the cells share.
-
-    Raises:
-        StoreError: If the store cannot be opened.
+        collect: Whether an error becomes an answer; otherwise it is raised as it is.
     """
 
-    def __init__(self, task: Task) -> None:
-        self._executor = Executor(task)
+    def __init__(self, *, collect: bool) -> None:
+        self._executors = Executors()
+        self._collect = collect
+        self._jobs: deque[Job] = deque()
 
     def __enter__(self) -> Self:
         return self
@@ -43,40 +55,38 @@ class Inline:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._executor.close()
+        self._executors.close()
 
-    def run(self, cells: Sequence[Cell], on_answer: OnAnswer) -> None:
-        """Carry out cells.
+    def submit(self, job: Job) -> None:
+        """Take on a job.
 
         Args:
-            cells: The cells.
-            on_answer: Called after each.
+            job: The job.
+        """
+        self._jobs.append(job)
+
+    def next(self) -> Answer:
+        """Carry out the job that waits longest.
 
         Raises:
-            ShrinkscopeError: If one fails; those before it are kept.
+            ShrinkscopeError: If it fails, unless errors are collected.
         """
-        for cell in cells:
-            on_answer(self._executor.carry_out(cell))
+        job = self._jobs.popleft()
+        return self._executors.answer(job) if self._collect else self._executors.carry_out(job)
 
 
 class Pool:
-    """Carries out cells in worker processes, which end with this process however it ends.
+    """Carries out jobs in worker processes, which end with this process however it ends.
 
     Args:
-        task: What the cells share.
         workers: Number of processes; they start at once.
+        retries: How often a job is given to another process when its own dies.
     """
 
-    def __init__(self, task: Task, workers: int) -> None:
+    def __init__(self, workers: int, *, retries: int = 0) -> None:
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
-        self._cells: queue.SimpleQueue[Cell | None] = queue.SimpleQueue()
-        self._processes = [_Process(task) for _ in range(workers)]
-        self._threads = [
-            threading.Thread(target=process.serve, args=(self._cells, self._answers), daemon=True)
-            for process in self._processes
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._crew = [_Place(self._jobs, self._answers, retries) for _ in range(workers)]
 
     def __enter__(self) -> Self:
         return self
@@ -84,38 +94,71 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for process in self._processes:
-            process.kill()
-        for _ in self._threads:
-            self._cells.put(None)
-        for thread in self._threads:
-            thread.join()
-        for process in self._processes:
-            process.close()
+        for place in self._crew:
+            place.end()
+        for _ in self._crew:
+            self._jobs.put(None)
+        for place in self._crew:
+            place.join()
 
-    def run(self, cells: Sequence[Cell], on_answer: OnAnswer) -> None:
-        """Carry out cells, in any order.
+    def submit(self, job: Job) -> None:
+        """Take on a job.
 
         Args:
-            cells: The cells; none depends on another.
-            on_answer: Called in this thread after each.
-
-        Raises:
-            StudyError: If one fails or a worker dies; finished cells are kept.
+            job: The job.
         """
-        for cell in cells:
-            self._cells.put(cell)
-        for _ in cells:
-            answer = self._answers.get()
-            if answer.error is not None:
-                raise StudyError(answer.error)
-            on_answer(answer)
+        self._jobs.put(job)
+
+    def next(self) -> Answer:
+        """Wait for an answer; a job whose process died is answered with an error."""
+        return self._answers.get()
+
+
+class _Place:
+    """A thread that gives jobs to a process, and to a new one when that has died."""
+
+    def __init__(
+        self, jobs: "queue.SimpleQueue[Job | None]", answers: "queue.SimpleQueue[Answer]", retries: int
+    ) -> None:
+        self._jobs, self._answers, self._retries = jobs, answers, retries
+        self._ended = threading.Event()
+        self._process = _Process()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """End the process, wherever it is."""
+        self._ended.set()
+        self._process.kill()
+
+    def join(self) -> None:
+        """Wait for the thread, which must have been told to stop, and release the process."""
+        self._thread.join()
+        self._process.kill()
+        self._process.close()
+
+    def _serve(self) -> None:
+        while (job := self._jobs.get()) is not None and not self._ended.is_set():
+            self._answers.put(self._carry_out(job))
+
+    def _carry_out(self, job: Job) -> Answer:
+        said = ""
+        for _ in range(1 + self._retries):
+            answer = self._process.answer(job)
+            if answer is not None:
+                return answer
+            said = self._process.obituary(job.cell)
+            if self._ended.is_set():
+                break
+            self._process.close()
+            self._process = _Process()
+        return Answer(cell=job.cell, run=job.task.run, error=said)
 
 
 class _Process:
     """One worker process with its pipes."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self) -> None:
         # Neither a pipe, which must be read, nor the terminal, which shows progress.
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process
         self._process = subprocess.Popen(  # noqa: S603  # our own module
@@ -128,15 +171,6 @@ class _Process:
             # Ctrl-C reaches this process alone, which then ends its workers in order.
             start_new_session=True,
         )
-        self._task = task
-
-    def serve(self, cells: "queue.SimpleQueue[Cell | None]", answers: "queue.SimpleQueue[Answer]") -> None:
-        """Pass cells to the process and its answers back, until None comes or the process dies."""
-        alive = self._send(self._task)
-        while alive and (cell := cells.get()) is not None:
-            answer = self._answer(cell)
-            alive = answer is not None
-            answers.put(answer or Answer(cell=cell, error=self._obituary(cell)))
 
     def kill(self) -> None:
         """End the process, wherever it is."""
@@ -161,14 +195,16 @@ class _Process:
             return False
         return True
 
-    def _answer(self, cell: Cell) -> Answer | None:
+    def answer(self, job: Job) -> Answer | None:
+        """Pass a job to the process and its answer back; None if it dies."""
         pipe = self._process.stdout
         assert pipe is not None
-        line = pipe.readline() if self._send(cell) else b""
+        line = pipe.readline() if self._send(job) else b""
         # A line without its end is what a dying process left.
         return msgspec.json.decode(line, type=Answer) if line.endswith(b"\n") else None
 
-    def _obituary(self, cell: Cell) -> str:
+    def obituary(self, cell: Cell) -> str:
+        """How the process ended, in words."""
         code = self._process.wait()
         self._errors.seek(0)
         said = self._errors.read().decode(errors="replace").strip().splitlines()

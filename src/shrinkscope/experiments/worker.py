@@ -12,9 +12,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from shrinkscope.errors import ShrinkscopeError
-from shrinkscope.experiments.executor import Answer, Executor, Task
-from shrinkscope.experiments.records import Cell
+from shrinkscope.experiments.executor import Executors, Job
 
 Lines = queue.SimpleQueue[bytes]
 
@@ -23,15 +21,9 @@ def main() -> None:
     """Answer cells until standard input ends; end at once when it ends in the middle of one."""
     answers = _private_output()
     lines = _read_input()
-    task = msgspec.json.decode(lines.get(), type=Task)
-    executor: Executor | None = None
+    executors = Executors()
     while True:
-        cell = msgspec.json.decode(lines.get(), type=Cell)
-        try:
-            executor = executor or Executor(task)
-            answer = executor.carry_out(cell)
-        except ShrinkscopeError as error:
-            answer = Answer(cell=cell, error=str(error))
+        answer = executors.answer(msgspec.json.decode(lines.get(), type=Job))
         answers.write(msgspec.json.encode(answer) + b"\n")
         answers.flush()
 

@@ -1,0 +1,224 @@
+"""``shrinkscope run STUDY …``: whole studies, resumably, from TOML files."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shrinkscope.cli.options import Json
+
+if TYPE_CHECKING:
+    from shrinkscope.experiments.plan import Plan
+    from shrinkscope.experiments.sweep import Failure, OnProgress, Progress
+
+_FAILED = 1
+
+
+def run(
+    studies: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="STUDY …", help="TOML files, or names of studies that come with the package.", show_default=False
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="DIR", help="Folder of the images, in the layout that the study names."),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", metavar="FILE", help="Weights to start from, or the folder of the named file."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for the records and networks of all studies.")
+    ] = Path("shrinkscope-runs"),
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Processes side by side. By default 2, or 1 on one core or a GPU."),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    only: Annotated[
+        str | None,
+        typer.Option("--only", metavar="GLOB", help="Only these cells, such as 'trial-1/last-lowest-*'."),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray", metavar="ADDRESS", help="Carry out the cells on a Ray cluster; local starts one on this machine."
+        ),
+    ] = None,
+    list_shipped: Annotated[
+        bool, typer.Option("--list", help="Name the studies that come with the package, and end.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what is done, what is left and what it costs; compute nothing.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Pre-train or load, prune, fine-tune and measure: the grids of one study or several.
+
+    What the folder holds is not computed again: the same command resumes what was interrupted or killed. A study that
+    fails stops no other; then the exit code is 1. Under torchrun every network is trained by all processes together.
+
+    Example: shrinkscope run digits --out runs --workers 2
+    """
+    from shrinkscope.experiments import distributed
+    from shrinkscope.experiments.shipped import shipped_studies
+
+    if list_shipped:
+        typer.echo("\n".join(shipped_studies()))
+        return
+    chosen = _device(device)
+    with distributed.processes(chosen):
+        count = _workers(workers, chosen)
+        plans, broken = _plans(studies, data, weights, out, chosen, count, only, dry_run)
+        distributed.wait()
+        if dry_run:
+            _show_plans(plans, broken, json)
+        else:
+            failures = _carry_out(plans, count, ray)
+            if distributed.rank() == 0:
+                _show_outcome(plans, failures, broken, out, json)
+            if failures or broken:
+                raise typer.Exit(_FAILED)
+
+
+def _device(asked: str) -> str:
+    import torch
+
+    from shrinkscope.errors import SelectionError
+
+    if asked not in ("auto", "cpu", "cuda"):
+        raise SelectionError(f"--device {asked}: expected auto, cpu or cuda")
+    available = torch.cuda.is_available()
+    if asked == "cuda" and not available:
+        raise SelectionError("--device cuda: torch finds no GPU here; give --device cpu")
+    return ("cuda" if available else "cpu") if asked == "auto" else asked
+
+
+def _workers(asked: int | None, device: str) -> int:
+    from shrinkscope.experiments.runner import default_workers
+
+    return asked or (1 if device == "cuda" else default_workers())
+
+
+def _plans(
+    names: Sequence[str] | None,
+    data: str | None,
+    weights: str | None,
+    out: Path,
+    device: str,
+    workers: int,
+    only: str | None,
+    dry: bool,
+) -> "tuple[list[Plan], dict[str, str]]":
+    """What each study has left; and the studies that cannot begin, with the reason. A single one's is raised."""
+    from shrinkscope.errors import ShrinkscopeError
+    from shrinkscope.experiments.data import Images
+    from shrinkscope.experiments.plan import plan_study
+    from shrinkscope.experiments.runner import cores
+    from shrinkscope.experiments.settings import ConfigError
+    from shrinkscope.experiments.shipped import find_study, placed, shipped_studies
+
+    if not names:
+        raise ConfigError(f"no study; give a .toml file, or one of {', '.join(shipped_studies())}")
+    plans: dict[str, Plan] = {}
+    broken: dict[str, str] = {}
+    for name in names:
+        try:
+            study = placed(find_study(name), data, weights)
+            threads = max(1, cores() // workers) if isinstance(study.data, Images) else 1
+            plan = plan_study(study, out, device=device, threads=threads, only=only, dry=dry)
+            plans[plan.run.run] = plan
+        except ShrinkscopeError as error:
+            if len(names) == 1:
+                raise
+            broken[name] = str(error)
+    return list(plans.values()), broken
+
+
+def _carry_out(plans: "Sequence[Plan]", workers: int, ray: str | None) -> "list[Failure]":
+    from shrinkscope.experiments.sweep import carry_out
+
+    crew = None
+    if ray is not None:
+        from shrinkscope.experiments.on_ray import ray_crew
+
+        crew = ray_crew(ray)
+    with grid_progress() as tell:
+        return carry_out(plans, workers=workers, progress=tell, crew=crew)
+
+
+def _show_plans(plans: "Sequence[Plan]", broken: dict[str, str], json: bool) -> None:
+    from shrinkscope.experiments.cost import cost_of, cost_rows
+    from shrinkscope.files import json_text
+
+    found = [cost_of(plan) for plan in plans]
+    if json:
+        typer.echo(json_text({"studies": found, "broken": broken}))
+        return
+    for line in cost_rows(found):
+        typer.echo(line)
+    for name, error in broken.items():
+        typer.echo(f"{name}: cannot begin: {error}")
+
+
+def _show_outcome(
+    plans: "Sequence[Plan]", failures: "Sequence[Failure]", broken: dict[str, str], out: Path, json: bool
+) -> None:
+    from shrinkscope.files import json_text
+
+    store = out / "records.sqlite"
+    if json:
+        rows = [
+            {"study": plan.study.name, "run": plan.run.run, "cells": len(plan.cells), "computed": len(plan.left)}
+            for plan in plans
+        ]
+        typer.echo(json_text({"store": store, "studies": rows, "failures": failures, "broken": broken}))
+        return
+    for plan in plans:
+        failed = sum(failure.run == plan.run.run for failure in failures)
+        done = len(plan.cells) - failed
+        typer.echo(
+            f"{plan.study.name}  run {plan.run.run}  {done} of {len(plan.cells)} cells"
+            f"{f', {len(plan.cells) - len(plan.left)} were there' if len(plan.left) < len(plan.cells) else ''}"
+            f"{f', {failed} failed' if failed else ''}"
+        )
+    for failure in failures:
+        typer.echo(f"failed: {failure.study}, {failure.cell}: {failure.error}", err=True)
+    for name, error in broken.items():
+        typer.echo(f"cannot begin: {name}: {error}", err=True)
+    typer.echo(f"records in {store} (list: shrinkscope runs {store})")
+
+
+@contextmanager
+def grid_progress() -> "Iterator[OnProgress]":
+    """One bar for the whole grid with the time that is left; lines now and then where there is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("beginning", total=None, left="")
+        told = 0.0
+
+        def tell(progress: "Progress") -> None:
+            nonlocal told
+            left = "" if progress.remaining is None else f"about {_duration(progress.remaining)} left"
+            failed = f", {progress.failed} failed" if progress.failed else ""
+            where = f"{progress.study}: {progress.cell}" if progress.cell else "beginning"
+            bar.update(task, completed=progress.done, total=progress.total, description=where, left=left + failed)
+            if not console.is_terminal and (progress.elapsed - told > 60 or progress.done == progress.total):
+                told = progress.elapsed
+                console.print(f"{progress.done} of {progress.total} cells done{failed} {left}", highlight=False)
+
+        yield tell
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
