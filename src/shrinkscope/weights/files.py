@@ -6,6 +6,7 @@ from pathlib import Path
 from shrinkscope.errors import WeightsError
 from shrinkscope.weights.formats.checks import shown
 from shrinkscope.weights.formats.directory import INDEX, read_directory, read_index
+from shrinkscope.weights.formats.gguf_file import read_gguf
 from shrinkscope.weights.formats.npz import read_npz
 from shrinkscope.weights.formats.quantization import with_config
 from shrinkscope.weights.formats.safetensors_file import read_safetensors
@@ -61,4 +62,5 @@ _READERS: dict[str, Callable[[Path], Stored]] = {
     ".pth": read_torch,
     ".bin": read_torch,
     ".npz": read_npz,
+    ".gguf": read_gguf,
 }

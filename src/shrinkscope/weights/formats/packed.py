@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from shrinkscope.errors import WeightsError
+from shrinkscope.weights.formats.checks import first_line
 from shrinkscope.weights.formats.stored import Stored
 from shrinkscope.weights.view import TensorView
 
@@ -54,7 +55,20 @@ def unpacked(stored: Stored) -> Stored:
 
 def decoders() -> tuple[Decoder, ...]:
     """The formats that are known, in the order in which they are undone: a sparse weight may be a quantised one."""
-    return ()
+    # Here, not above: each format builds on this module.
+    from shrinkscope.weights.formats import awq, bitmask, bitsandbytes, fp4, gptq, pack_quantized, scaled, torchao_names
+
+    return (
+        torchao_names.Torchao(),
+        bitmask.Bitmask(),
+        pack_quantized.PackQuantized(),
+        fp4.PackedFloat4(),
+        bitsandbytes.Table4Bit(),
+        bitsandbytes.Int8Rows(),
+        scaled.Scaled(),
+        gptq.Gptq(),
+        awq.Awq(),
+    )
 
 
 def gather(stored: Stored, anchor: str, others: Iterable[str], plain: str = "weight") -> Iterable[Group]:
@@ -87,6 +101,10 @@ def _undone(decoder: Decoder, stored: Stored) -> Stored:
         except WeightsError as error:
             found = {}
             unreadable[group.name] = str(error)
+        except (RuntimeError, ValueError, TypeError, LookupError, OverflowError) as error:
+            # Parts whose shapes or values fit no format in a way that the decoder did not foresee.
+            found = {}
+            unreadable[group.name] = f"its parts do not fit together ({first_line(error)})"
         first = next(name for name in views if name in used)
         ordered: dict[str, TensorView] = {}
         for name, view in views.items():

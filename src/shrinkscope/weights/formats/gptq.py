@@ -1,0 +1,76 @@
+"""GPTQ as AutoGPTQ and GPTQModel save it: codes packed along the inputs, zero points along the outputs."""
+
+from collections.abc import Iterable
+
+import msgspec
+import torch
+from torch import Tensor
+
+from shrinkscope.weights.formats.bits import WORD, demand, unpack
+from shrinkscope.weights.formats.packed import Group, gather
+from shrinkscope.weights.formats.stored import Stored
+from shrinkscope.weights.formats.windows import view_by_rows
+from shrinkscope.weights.view import TensorView
+
+_BITS = (2, 3, 4, 8)
+_SECOND = "gptq_v2"
+"""The value of ``checkpoint_format`` under which zero points are stored as they are, not less one."""
+
+
+class Gptq:
+    """``qweight`` (inputs·bits/32, outputs), ``qzeros`` (groups, outputs·bits/32), ``scales`` and ``g_idx``."""
+
+    def recognise(self, stored: Stored) -> Iterable[Group]:
+        """Every ``X.qweight`` that is as wide as its scales."""
+        for group in gather(stored, "qweight", ("qzeros", "scales", "g_idx")):
+            scales, weight = group.parts.get("scales"), group.parts["qweight"]
+            if scales is not None and len(weight.shape) == 2 and scales.shape[-1:] == weight.shape[-1:]:
+                yield group
+
+    def decode(self, group: Group, stored: Stored) -> TensorView:
+        """The weight, outputs × inputs, in the type of its scales."""
+        parts, words = group.parts, group.parts["qweight"]
+        scales = parts["scales"].read()
+        demand("qzeros" in parts and words.dtype == torch.int32, "no zero points are stored, or codes of another type")
+        demand(
+            scales.dim() == 2 and scales.is_floating_point() and scales.numel() > 0, f"scales of {list(scales.shape)}"
+        )
+        groups, outputs = scales.shape
+        zero = parts["qzeros"]
+        demand(
+            zero.dtype == torch.int32 and len(zero.shape) == 2 and zero.shape[0] == groups,
+            "zero points of another shape",
+        )
+        bits = WORD * zero.shape[1] // outputs
+        demand(bits in _BITS and bits * outputs == WORD * zero.shape[1], f"zero points of {list(zero.shape)}")
+        inputs = WORD * words.shape[0] // bits
+        demand(inputs > 0 and inputs * bits == WORD * words.shape[0], f"codes of {list(words.shape)} with {bits} bits")
+        zeros = unpack(zero.read(), bits, outputs).to(torch.int16)
+        if stored.quantization.get("checkpoint_format") != _SECOND:
+            # Zero points are saved less one, and one below zero wraps around.
+            zeros = zeros + 1 & 2**bits - 1
+        order = parts["g_idx"].read().long() if "g_idx" in parts and parts["g_idx"].parameters else None
+        if order is None:
+            order = torch.arange(inputs) // -(-inputs // groups)
+        fits = order.numel() == inputs and int(order.min()) >= 0 and int(order.max()) < groups
+        demand(fits, "group indices that lead to no scale")
+        decoder = GroupedColumns(words, bits, inputs, zeros, scales, order)
+        return view_by_rows(group.name, (outputs, inputs), scales.dtype, decoder.rows)
+
+
+class GroupedColumns(msgspec.Struct, frozen=True):
+    """Codes packed down the inputs; a row of the weight is a column of them."""
+
+    words: TensorView
+    bits: int
+    inputs: int
+    zeros: Tensor
+    scales: Tensor
+    order: Tensor
+
+    def rows(self, first: int, last: int) -> Tensor:
+        """The weights of the outputs [first, last)."""
+        # The words are mapped as a whole, of which only these columns' pages are read.
+        codes = unpack(self.words.read()[:, first:last].t(), self.bits, self.inputs).to(torch.int16)
+        zeros, scales = self.zeros[:, first:last].t(), self.scales[:, first:last].t()
+        return (codes - zeros[:, self.order]).to(scales.dtype) * scales[:, self.order]
