@@ -1,0 +1,102 @@
+"""A study of images that is killed at random moments: the same numbers and networks as without."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from shrinkscope.experiments.config import Study, Training
+from shrinkscope.experiments.data import Arrays, Transform
+from shrinkscope.experiments.plan import plan_study
+from shrinkscope.experiments.store import Store
+from shrinkscope.experiments.sweep import carry_out
+
+
+@pytest.fixture
+def study(tmp_path) -> Study:
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, 3, 96)
+    pixels = (draw.integers(0, 128, (96, 16, 16, 3)) + 40 * labels[:, None, None, None]).astype(np.uint8)
+    np.savez(tmp_path / "images.npz", x=pixels, y=labels)
+    training = Training(epochs=6, batch_size=32, learning_rate=0.05)
+    return Study(
+        name="killed",
+        network="resnet20",
+        data=Arrays(
+            root=str(tmp_path), train="images.npz", test="images.npz", transform=Transform(augmentation="crop")
+        ),
+        training=training,
+        finetuning=training,
+        trials=1,
+        methods=("lowest",),
+        levels=(0.5,),
+        scopes=("all", "last"),
+        path="whole",
+        latents=("gaussian",),
+        curvature_samples=0,
+    )
+
+
+def results(study: Study, folder: Path) -> tuple[pd.DataFrame, dict[str, bytes]]:
+    plan = plan_study(study, folder)
+    assert plan.left == ()
+    with Store(plan.store, create=False) as store:
+        table = store.records(plan.run.run)
+    files = {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*.safetensors"))}
+    return table, files
+
+
+def killed_after(study: Study, folder: Path, seconds: float) -> bool:
+    """Begin or resume the study in a process of its own, and kill it after a time; whether it was still at work."""
+    child = os.fork()
+    if child == 0:
+        try:
+            carry_out([plan_study(study, folder, patience=0.0)], workers=1, stop=True)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes of POSIX")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fork beside threads of the test runner
+def test_killed_at_random_it_resumes_to_the_same_numbers(study, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    started = time.monotonic()
+    assert carry_out([plan_study(study, whole)], workers=1, stop=True) == []
+    # Each attempt has up to a half of the time that all needs, so that several kills fall, whatever the machine.
+    taken, moments, kills, resumed = time.monotonic() - started, random.Random(1), 0, 0
+    for _ in range(100):
+        resumed += any(killed.rglob("*.checkpoint.safetensors"))
+        if not killed_after(study, killed, taken * moments.uniform(0.05, 0.5)):
+            break
+        kills += 1
+    assert kills >= 1
+    assert resumed >= 1  # it went on from the middle of a cell at least once
+    (table, files), (again, same) = results(study, whole), results(study, killed)
+    pd.testing.assert_frame_equal(again, table, check_exact=True)
+    assert same == files
+
+
+def test_a_checkpoint_that_the_store_does_not_know_is_not_taken_up(study, tmp_path):
+    folder = tmp_path / "runs"
+    carry_out([plan_study(study, folder)], workers=1, stop=True)
+    expected = results(study, folder)
+    plan = plan_study(study, folder)
+    network = plan.networks / "trial-1" / "all-lowest-0.5.safetensors"
+    checkpoint = network.with_suffix(".checkpoint.safetensors")
+    network.unlink()
+    # As if a kill had left it, without the epochs that belong to it: another file under its name.
+    checkpoint.write_bytes((plan.networks / "trial-1" / "dense.safetensors").read_bytes())
+    assert carry_out([plan_study(study, folder)], workers=1, stop=True) == []
+    assert not checkpoint.exists()
+    pd.testing.assert_frame_equal(results(study, folder)[0], expected[0], check_exact=True)
