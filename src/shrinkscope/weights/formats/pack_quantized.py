@@ -31,7 +31,7 @@ class PackQuantized:
         demand(parts["weight_shape"].parameters <= 8, "the stored shape has too many dimensions")
         shape = tuple(int(size) for size in parts["weight_shape"].read().reshape(-1).tolist())
         packed = parts["weight_packed"]
-        width = packed.shape[-1] if packed.shape else 0
+        width = math.prod(packed.shape[-1:])
         fits = len(shape) >= 2 and min(shape) > 0 and packed.shape[:-1] == shape[:-1]
         demand(fits, f"{shape} does not fit its words")
         rows, columns = math.prod(shape[:-1]), shape[-1]

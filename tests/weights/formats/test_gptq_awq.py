@@ -1,0 +1,102 @@
+"""GPTQ and AWQ: layouts written code by code from their documentation."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from references import packings
+from shrinkscope.weights import open_weights
+from shrinkscope.weights.view import TensorView
+
+INPUTS, OUTPUTS, GROUPS = 96, 64, 3
+
+
+def ingredients(bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(bits)
+    codes = rng.integers(0, 2**bits, (INPUTS, OUTPUTS))
+    zeros = rng.integers(0, 2**bits, (GROUPS, OUTPUTS))
+    scales = rng.uniform(0.01, 0.1, (GROUPS, OUTPUTS)).astype(np.float16)
+    return codes, zeros, scales, np.arange(INPUTS) // (INPUTS // GROUPS)
+
+
+def read(folder, tensors: dict[str, np.ndarray], config: dict | None = None) -> TensorView:
+    named = {f"block.0.{name}": torch.from_numpy(np.ascontiguousarray(array)) for name, array in tensors.items()}
+    save_file(named, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"quantization_config": config} if config else {}))
+    weights = open_weights(folder / "model.safetensors")
+    assert (list(weights), weights.unreadable) == (["block.0.weight"], {})
+    return weights["block.0.weight"]
+
+
+def assert_reads_as(view: TensorView, expected: np.ndarray) -> None:
+    truth = torch.from_numpy(expected)
+    assert (view.shape, view.dtype, view.role) == (tuple(truth.shape), truth.dtype, "linear")
+    assert torch.equal(view.read(), truth)
+    for size in (101, 960, 5000):
+        assert torch.equal(torch.cat(list(view.chunks(size))), truth.reshape(-1))
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("form", [None, "gptq", "gptq_v2"])
+@pytest.mark.parametrize("order", ["none", "plain", "by activation"])
+def test_gptq(tmp_path, bits, form, order):
+    codes, zeros, scales, group_of = ingredients(bits)
+    if order == "by activation":
+        group_of = np.random.default_rng(9).permutation(group_of)
+    weight, points = packings.gptq(codes, zeros, bits, less_one=form != "gptq_v2")
+    tensors = {"qweight": weight, "qzeros": points, "scales": scales}
+    if order != "none":
+        tensors["g_idx"] = group_of.astype(np.int32)
+    config = None if form is None else {"quant_method": "gptq", "bits": bits, "checkpoint_format": form}
+    assert_reads_as(read(tmp_path, tensors, config), packings.dequantised(codes, zeros, scales, group_of))
+
+
+def test_awq(tmp_path):
+    codes, zeros, scales, group_of = ingredients(4)
+    tensors = {"qweight": packings.awq(codes), "qzeros": packings.awq(zeros), "scales": scales}
+    assert_reads_as(read(tmp_path, tensors), packings.dequantised(codes, zeros, scales, group_of))
+
+
+def reason(**changed: torch.Tensor | None) -> str:
+    codes, zeros, scales, group_of = ingredients(4)
+    weight, points = packings.gptq(codes, zeros, 4, less_one=True)
+    state = {"qweight": weight, "qzeros": points, "scales": scales, "g_idx": group_of}
+    state = {name: torch.from_numpy(array) for name, array in state.items()} | changed
+    weights = open_weights({f"x.{name}": tensor for name, tensor in state.items() if tensor is not None})
+    return weights.unreadable["x.weight"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"qzeros": None}, "no zero points"),
+        ({"scales": None}, "no scales or no zero points"),
+        ({"qzeros": torch.zeros(3, 7, dtype=torch.int32)}, r"zero points of \[3, 7\]"),
+        ({"qzeros": torch.zeros(2, 8, dtype=torch.int32)}, "zero points of another shape"),
+        ({"g_idx": torch.full((INPUTS,), 3)}, "lead to no scale"),
+        ({"g_idx": torch.zeros(5, dtype=torch.int64)}, "lead to no scale"),
+        ({"qweight": torch.zeros(12, 9, dtype=torch.int32)}, "as neither GPTQ nor AWQ"),
+        ({"scales": torch.ones(GROUPS, OUTPUTS, dtype=torch.int32)}, "scales of"),
+        ({"qweight": torch.zeros(0, OUTPUTS, dtype=torch.int32), "g_idx": None}, "codes of"),
+    ],
+)
+def test_what_contradicts_the_layout_is_listed_with_its_reason(changed, expected):
+    assert expected.replace("\\", "") in reason(**changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"qzeros": torch.zeros(3, 2, dtype=torch.int32)}, "zero points of [3, 2]"),
+        ({"qweight": torch.zeros(97, 8, dtype=torch.int32)}, "97 inputs in 3 groups"),
+    ],
+)
+def test_what_contradicts_the_layout_of_awq_is_listed_too(changed, expected):
+    codes, zeros, scales, _ = ingredients(4)
+    state = {"qweight": packings.awq(codes), "qzeros": packings.awq(zeros), "scales": scales}
+    state = {f"x.{name}": torch.from_numpy(array) for name, array in state.items()}
+    weights = open_weights(state | {f"x.{name}": tensor for name, tensor in changed.items()})
+    assert expected in weights.unreadable["x.weight"]
