@@ -36,7 +36,8 @@ def with_combinations(records: pd.DataFrame) -> pd.DataFrame:
     for name, rungs in COMBINATIONS.items():
         values = pd.Series(np.nan, index=found.index)
         for _, family in found.groupby("family", sort=False):
-            parts = dict(iter(family.groupby("network", sort=False)))
+            groups = family.groupby("network", sort=False)
+            parts = {network: part for network, part in groups if len(part) >= FEWEST}
             systems = {
                 # A rung that a network has not: the same for all of its cases, so that no power of it matters.
                 network: (np.nan_to_num(np.log(part[list(rungs)].to_numpy().clip(_TINY))), rankdata(part["losses"]))

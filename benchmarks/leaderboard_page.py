@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 from leaderboard_cases import Case, Wanted, cases
-from leaderboard_correlations import correlations, grown, halves, reliability, with_combinations
+from leaderboard_correlations import FEWEST, correlations, grown, halves, reliability, with_combinations
 from leaderboard_details import details
 from leaderboard_networks import NAMES
 from leaderboard_rungs import BASELINES, KINDS, TARGETS, rows_of
@@ -235,6 +235,8 @@ def _losing(found: pd.DataFrame) -> str:
 def _ceilings(records: pd.DataFrame) -> str:
     rows = []
     for (network, family), group in records.groupby(["network", "family"], sort=False):
+        if len(group) < FEWEST:
+            continue
         expected, seen = halves(group, "losses")
         ceilings = [math.sqrt(reliability(group, "losses")), math.sqrt(grown(group, "losses"))]
         oracle = [_against(group, rung) for rung in KINDS["all judged images, unlabelled"]]
