@@ -10,6 +10,7 @@ from shrinkscope.cli.demo import demo
 from shrinkscope.cli.diff import diff
 from shrinkscope.cli.explain import explain
 from shrinkscope.cli.figures import figures
+from shrinkscope.cli.plan import plan, prune
 from shrinkscope.cli.run import run
 from shrinkscope.cli.runs import runs
 from shrinkscope.cli.scan import scan
@@ -52,6 +53,8 @@ app.command()(demo)
 app.command()(diff)
 app.command()(explain)
 app.command()(scan)
+app.command()(plan)
+app.command()(prune)
 app.command()(run)
 app.command()(runs)
 app.command()(figures)

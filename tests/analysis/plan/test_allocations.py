@@ -96,6 +96,19 @@ def test_alpha_pruning_removes_more_where_the_tail_is_lighter(weights):
     assert max(levels.values()) / min(levels.values()) == pytest.approx(1.3 / 0.7, rel=2 / min(counts.values()))
 
 
+def test_alpha_pruning_empties_no_small_layer_beside_a_large_one(weights):
+    torch.manual_seed(0)
+    # A spectrum of one heavy value has the heaviest tail, so that all others would get 1.3/0.7 of its level.
+    large = torch.randn(200, 1, dtype=torch.float64) @ torch.randn(1, 200, dtype=torch.float64)
+    large += 1e-3 * torch.randn(200, 200, dtype=torch.float64).tril()
+    layers = {"large": large, **weights}
+    sizes = {name: weight.numel() for name, weight in layers.items()}
+    total = round(0.8 * sum(sizes.values()))
+    counts = alpha_pruning(layers, total)
+    assert sum(counts.values()) == total
+    assert all(counts[name] <= 0.9 * size + 1 for name, size in sizes.items())
+
+
 def test_owl_spares_layers_with_outliers_by_twice_the_range():
     plain, spiky = torch.ones(100, dtype=torch.float64), torch.ones(100, dtype=torch.float64)
     spiky[:5] = 1000.0

@@ -8,15 +8,19 @@ from torch import Tensor
 from shrinkscope.analysis.plan.counts import Counts, by_sparsity
 
 SPREAD = 0.3
+_HALVINGS = 20
 
 
 def alpha_pruning(weights: Mapping[str, Tensor], total: int, *, spread: float = SPREAD) -> Counts:
     """Levels in proportion to 1 − τ … 1 + τ, linear in the exponent of the spectrum's tail.
 
+    The paper tunes τ by hand. Here it is halved until every layer keeps at least half as large a share as the network,
+    because small layers beside a large one would be emptied.
+
     Args:
         weights: Layer → weight.
         total: Number of weights to remove in all.
-        spread: τ of the paper, in (0, 1).
+        spread: τ of the paper to begin with, in (0, 1).
 
     Returns:
         Layer → number to remove.
@@ -26,8 +30,15 @@ def alpha_pruning(weights: Mapping[str, Tensor], total: int, *, spread: float = 
     exponents = {name: tail_exponent(weight) for name, weight in weights.items()}
     least, most = min(exponents.values()), max(exponents.values())
     width = (most - least) or 1.0
-    ratios = {name: 1 - spread + 2 * spread * (value - least) / width for name, value in exponents.items()}
-    return by_sparsity(ratios, {name: weight.numel() for name, weight in weights.items()}, total)
+    sizes = {name: weight.numel() for name, weight in weights.items()}
+    level = total / sum(sizes.values())
+    for _ in range(_HALVINGS):
+        ratios = {name: 1 - spread + 2 * spread * (value - least) / width for name, value in exponents.items()}
+        counts = by_sparsity(ratios, sizes, total)
+        if all(counts[name] <= (1 + level) / 2 * size + 1 for name, size in sizes.items()):
+            return counts
+        spread /= 2
+    return by_sparsity(dict.fromkeys(sizes, 1.0), sizes, total)
 
 
 def tail_exponent(weight: Tensor) -> float:

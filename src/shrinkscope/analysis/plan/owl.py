@@ -17,7 +17,7 @@ def owl(importances: Mapping[str, Tensor], total: int, *, multiple: float = MULT
         importances: Layer → |w| × norm of its input, of the weight's shape.
         total: Number of weights to remove in all.
         multiple: M of the paper: outliers exceed so many means.
-        spread: λ of the paper: levels differ by at most twice this.
+        spread: λ of the paper: levels differ by at most twice this; less where that could empty a layer.
 
     Returns:
         Layer → number to remove.
@@ -28,9 +28,11 @@ def owl(importances: Mapping[str, Tensor], total: int, *, multiple: float = MULT
     shares = {name: outlier_share(values, multiple) for name, values in importances.items()}
     least, most = min(shares.values()), max(shares.values())
     width = (most - least) or 1.0
-    moved = {name: (share - least) / width * 2 * spread for name, share in shares.items()}
     sizes = {name: values.numel() for name, values in importances.items()}
     level = total / sum(sizes.values())
+    # 2λ is the most that a level can be above the uniform one: half of what is left, so that no layer is emptied.
+    spread = min(spread, (1 - level) / 4)
+    moved = {name: (share - least) / width * 2 * spread for name, share in shares.items()}
     mean = sum(moved[name] * size for name, size in sizes.items()) / sum(sizes.values())
     return apportion({name: level - (moved[name] - mean) for name in sizes}, sizes, total)
 

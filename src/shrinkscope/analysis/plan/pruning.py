@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 from shrinkscope.compression import Mask
 from shrinkscope.compression.checks import check_finite, listing
@@ -11,17 +11,17 @@ from shrinkscope.errors import CompressionError
 from shrinkscope.weights import compressible
 
 
-def mask_of(model: nn.Module, removed: Mapping[str, tuple[int, int]]) -> Mask:
+def mask_of(model: nn.Module | Mapping[str, Tensor], removed: Mapping[str, tuple[int, int]]) -> Mask:
     """Keep the largest magnitudes of each layer; equal ones go in the order of their indices.
 
     Args:
-        model: The network.
+        model: The network, or its weights by name.
         removed: Layer → number of weights to remove, and how many the layer is expected to have.
 
     Raises:
         CompressionError: If a layer is missing, or has another number of weights, or a weight is not finite.
     """
-    weights = compressible(model)
+    weights = compressible(model) if isinstance(model, nn.Module) else model
     kept = {}
     for name, (number, size) in removed.items():
         weight = weights.get(name)

@@ -1,11 +1,12 @@
 """A plan: how much of each layer to remove, and what that is predicted to cost."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import msgspec
-from torch import nn
+from torch import Tensor, nn
 
 from shrinkscope.analysis.plan.document import toml_text
 from shrinkscope.analysis.plan.pruning import mask_of
@@ -155,11 +156,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Layer → fraction to remove."""
         return {row.layer: row.level for row in self.rows}
 
-    def mask(self, model: nn.Module) -> Mask:
+    def mask(self, model: nn.Module | Mapping[str, Tensor]) -> Mask:
         """The mask that keeps the largest magnitudes of each layer; equal ones go in the order of their indices.
 
         Args:
-            model: The network that the plan is for.
+            model: The network that the plan is for, or its weights by name.
 
         Raises:
             CompressionError: If a layer is missing or has another number of weights.

@@ -1,0 +1,87 @@
+"""Accuracy after one-shot pruning, by who chose the sparsity of each layer: writes docs/allocation.md.
+
+Run: python benchmarks/allocation.py NETWORK LEVEL … (what is finished is kept, and the page is written from all of it)
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from allocation_page import page
+from predictive_bound import population
+from torch import Tensor, nn
+
+from shrinkscope.analysis.plan.allocations import Allocations
+from shrinkscope.analysis.plan.chooser import Chooser
+from shrinkscope.analysis.plan.damage import JointDamage
+from shrinkscope.analysis.plan.pruning import mask_of
+from shrinkscope.compression import prune
+from shrinkscope.experiments.zoo import load_data
+from shrinkscope.files import write_text
+from shrinkscope.performance import Reading
+from shrinkscope.weights import compressible
+
+DATA = Path("../shared/data")
+RESULTS = Path("docs/allocation.json")
+PAGE = Path("docs/allocation.md")
+INPUTS, BUDGET, BATCH = 512, 40_000, 64
+SEEDS = (0,)
+MEAN, DEVIATION = (torch.tensor(values).view(3, 1, 1) for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+
+
+def subject(name: str) -> tuple[nn.Module, Tensor, Tensor, Tensor]:
+    """A network, the images and labels that judge, and the images that may be looked at without labels."""
+    network, images, labels = population(name, DATA)
+    network.eval()
+    if name == "lenet300":
+        images, labels = load_data(str(DATA / "mnist_t10k"))
+        return network, images[:-INPUTS], labels[:-INPUTS], images[-INPUTS:]
+    with np.load(DATA / "cifar10_lossless_4566.npz") as archive:
+        pool = (torch.from_numpy(archive["x_train"]).float() / 255 - MEAN) / DEVIATION
+    return network, images, labels, pool[:INPUTS]
+
+
+def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Percent of images whose class is found."""
+    with torch.inference_mode():
+        found = torch.cat([network(part).argmax(dim=1) for part in images.split(64)])
+    return 100 * float((found == labels).double().mean())
+
+
+def main(name: str, levels: list[float]) -> None:
+    """Measure what is missing, row by row, and write the page."""
+    network, images, labels, inputs = subject(name)
+    weights = {key: value.clone() for key, value in network.state_dict().items()}
+    dense = accuracy(network, images, labels)
+    layers = compressible(network)
+    sizes = {layer: weight.numel() for layer, weight in layers.items()}
+    search, judge = (JointDamage(network, list(layers), part.split(BATCH), Reading()) for part in inputs.chunk(2))
+    allocations = Allocations(network, {key: value.clone() for key, value in layers.items()}, search)
+    for level in levels:
+        total = round(level * sum(sizes.values()))
+        for allocation, seed in [*((other, 0) for other in allocations.available), *(("joint", s) for s in SEEDS)]:
+            rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+            if any(
+                (r["network"], r["level"], r["allocation"], r["seed"]) == (name, level, allocation, seed) for r in rows
+            ):
+                continue
+            before, started = search.spent + judge.spent + allocations.spent, time.perf_counter()
+            chooser = Chooser(allocations, search, judge, allocation, BUDGET, seed)
+            choice = chooser.choose(total)
+            row = {"network": name, "level": level, "allocation": allocation, "seed": seed, "start": choice.start}
+            row |= {"seconds": time.perf_counter() - started, "forward_equivalents": chooser.spent - before}
+            prune(network, mask_of(network, {key: (count, sizes[key]) for key, count in choice.counts.items()}))
+            row |= {"accuracy": accuracy(network, images, labels), "dense": dense, "images": len(labels)}
+            network.load_state_dict(weights)
+            row |= {"inputs": len(inputs), "counts": choice.counts}
+            write_text(RESULTS, json.dumps([*rows, row], indent=0) + "\n")
+            write_text(PAGE, page([*rows, row]))
+            print(level, allocation, seed, f"{row['accuracy']:.1f}", f"{row['seconds']:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(sys.argv[1], [float(level) for level in sys.argv[2:]])

@@ -1,0 +1,60 @@
+"""The page of the allocation benchmark: a table a network, accuracy by allocation and level."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+# Of the issue that asked for this: ResNet-20, the same 761 images; random search on the joint KL of 128 inputs.
+EARLIER = {"resnet20": {0.5: 91.7, 0.6: 86.6, 0.7: 77.9, 0.8: 63.6}}
+
+_HEAD = """# Which sparsity for which layer
+
+Accuracy in percent after one-shot pruning of the lowest magnitudes of each layer, no fine-tuning, no re-estimation of
+batch norm. Every allocation removes exactly the same number of weights. `joint` looks at unlabelled inputs that are not
+among those that judge: half of them searched on, half to choose among what was found.
+
+Written by `python benchmarks/allocation.py NETWORK LEVEL …` from docs/allocation.json.
+"""
+
+
+def page(rows: Sequence[dict[str, Any]]) -> str:
+    """The page.
+
+    Args:
+        rows: As the benchmark keeps them.
+    """
+    networks = dict.fromkeys(row["network"] for row in rows)
+    return _HEAD + "".join(_section(name, [row for row in rows if row["network"] == name]) for name in networks)
+
+
+def _section(name: str, rows: Sequence[dict[str, Any]]) -> str:
+    levels = sorted({row["level"] for row in rows})
+    found: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        found[row["allocation"]][row["level"]].append(row["accuracy"])
+    first = rows[0]
+    lines = [f"\n## {name}\n", f"{first['images']} test images; dense {first['dense']:.1f} %.\n"]
+    lines += ["| allocation | " + " | ".join(f"{100 * level:.0f} %" for level in levels) + " |"]
+    lines += ["|---|" + "---:|" * len(levels)]
+    for allocation, by_level in found.items():
+        lines.append(f"| {allocation} | " + " | ".join(_cell(by_level.get(level, [])) for level in levels) + " |")
+    earlier = EARLIER.get(name, {})
+    if earlier:
+        cells = [f"{earlier[level]:.1f}" if level in earlier else "" for level in levels]
+        lines.append("| random search on the joint KL, as reported earlier | " + " | ".join(cells) + " |")
+    cost = [row for row in rows if row["allocation"] == "joint"]
+    if cost:
+        passes = sum(row["forward_equivalents"] for row in cost) / len(cost)
+        seconds = sum(row["seconds"] for row in cost) / len(cost)
+        lines.append(
+            f"\n`joint`: {len({row['seed'] for row in cost})} seed(s), on {first['inputs']} inputs, on average "
+            f"{passes:,.0f} passes of the network over one input and {seconds:.0f} s on one thread of a busy machine."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _cell(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    mean = sum(values) / len(values)
+    return f"{mean:.1f}" if len(values) == 1 else f"{mean:.1f} ({min(values):.1f}–{max(values):.1f})"

@@ -1,0 +1,148 @@
+"""``shrinkscope plan WEIGHTS``: how much to prune in each layer; ``shrinkscope prune WEIGHTS PLAN`` does it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shrinkscope.cli.options import Json, Kind, Layers, Scale, progress_bar, selection_of, token_ids
+
+_WEIGHTS = "Weights: .safetensors, .pt, .pth or .npz."
+
+
+def plan(
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help=_WEIGHTS)],
+    network: Annotated[
+        str,
+        typer.Option(
+            "--network",
+            help="Architecture to run the weights in: digits, lenet300, resnet20, resnet32, resnet56, "
+            "or package.module:function returning a torch.nn.Module.",
+        ),
+    ],
+    inputs: Annotated[
+        str | None,
+        typer.Option(
+            "--inputs",
+            metavar="SOURCE",
+            help="Unlabelled inputs to compare predictions on: a .npz with x, a .npy (whole numbers are token ids), a "
+            "directory with MNIST's test images, or digits.",
+            show_default=False,
+        ),
+    ] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            "--shape",
+            metavar="N,N,…",
+            help="Instead of --inputs: shape of one input, to make inputs that fit the network's batch norms.",
+            show_default=False,
+        ),
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--count", help="Inputs to look at, the first so many; half are searched on.", min=4)
+    ] = 512,
+    sparsity: Annotated[
+        float | None,
+        typer.Option(help="Fraction of the weights to remove, such as 0.7.", show_default=False),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            "--max-drop",
+            help="Instead of --sparsity: largest share of inputs whose predicted class may change, such as 0.01.",
+            show_default=False,
+        ),
+    ] = None,
+    allocation: Annotated[
+        str,
+        typer.Option(
+            help="joint (searches on the predictions), additive, uniform, global, erk, lamp, owl or alpha_pruning."
+        ),
+    ] = "joint",
+    layers: Layers = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="GLOB", help="Leave these layers alone; repeatable.", show_default=False),
+    ] = None,
+    kind: Kind = None,
+    scale: Scale = None,
+    seed: Annotated[int, typer.Option(help="Of random moves and synthetic inputs.", min=0)] = 0,
+    budget: Annotated[
+        float | None,
+        typer.Option(help="Most passes of the network over one input that the search takes.", show_default=False),
+    ] = None,
+    json: Json = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Also write the plan: .toml or .json.", show_default=False),
+    ] = None,
+) -> None:
+    """Choose how much to prune in each layer, from unlabelled inputs or from the weights alone.
+
+    Example: shrinkscope plan dense.npz --network lenet300 --inputs mnist/ --sparsity 0.7 --out plan.toml
+    """
+    from shrinkscope.analysis.plan import plan as plan_layers
+    from shrinkscope.analysis.plan.plan import BUDGET
+    from shrinkscope.experiments.zoo import load_inputs, load_network
+    from shrinkscope.weights import runnable
+
+    model = runnable(weights, load_network(network))
+    with progress_bar() as bar:
+        task = bar.add_task("planning", total=1.0)
+        found = plan_layers(
+            model,
+            sparsity=sparsity,
+            max_drop=max_drop,
+            inputs=None if inputs is None else token_ids(load_inputs(inputs))[:count],
+            shape=_shape(shape),
+            layers=selection_of(layers, None, None),
+            keep=keep or (),
+            allocation=allocation,  # type: ignore[arg-type]  # checked by plan itself
+            kind=kind,  # type: ignore[arg-type]  # likewise
+            scale=scale,
+            seed=seed,
+            budget=BUDGET if budget is None else budget,
+            progress=lambda share: bar.update(task, completed=share),
+        )
+    if out is not None:
+        found.save(out)
+    if json:
+        typer.echo(found.to_json())
+        return
+    from shrinkscope.report.planned import print_plan
+
+    print_plan(found)
+
+
+def prune(
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help=_WEIGHTS)],
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="What shrinkscope plan wrote: .toml or .json.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The pruned weights: .safetensors.")],
+) -> None:
+    """Set the weights to zero that a plan removes, and write all tensors as safetensors.
+
+    Example: shrinkscope prune dense.npz plan.toml --out pruned.safetensors
+    """
+    from shrinkscope.analysis.plan import Plan
+    from shrinkscope.errors import OutputError
+    from shrinkscope.weights import open_weights, save_tensors
+
+    if out.suffix.lower() != ".safetensors":
+        raise OutputError(f"cannot write {out}: unknown suffix; expected .safetensors")
+    made = Plan.load(plan)
+    tensors = {name: view.read() for name, view in open_weights(weights).items()}
+    mask = made.mask(tensors)
+    save_tensors(out, mask.applied_to(tensors))
+    typer.echo(f"{out}: {mask.removed():,} of {mask.size():,} planned weights are zero ({100 * mask.sparsity:.1f} %).")
+
+
+def _shape(text: str | None) -> list[int] | None:
+    from shrinkscope.errors import DataError
+
+    if text is None:
+        return None
+    try:
+        return [int(side) for side in text.split(",")]
+    except ValueError:
+        raise DataError(f"--shape {text}: expected whole numbers such as 3,32,32") from None

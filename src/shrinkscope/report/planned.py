@@ -1,0 +1,58 @@
+"""A plan in the terminal: its table of layers, the trade-off, and its summary."""
+
+from rich.console import Console
+from rich.table import Table
+
+from shrinkscope.analysis.plan import Plan, PlanPoint
+
+
+def print_plan(plan: Plan, *, console: Console | None = None) -> None:
+    """Print a plan.
+
+    Args:
+        plan: The plan.
+        console: Where to; standard output by default.
+    """
+    console = console or Console()
+    console.print(_layers(plan))
+    if plan.curve:
+        console.print(_curve(plan))
+    console.print(plan.summary(), highlight=False, markup=False)
+
+
+def _layers(plan: Plan) -> Table:
+    table = Table(title="How much of each layer to remove", title_justify="left")
+    table.add_column("layer", overflow="fold")
+    for heading in ("weights", "kept", "removed %", "as well %", "KL alone", "share %"):
+        table.add_column(heading, justify="right")
+    for row in plan.rows:
+        range_ = None if row.lower is None or row.upper is None else f"{100 * row.lower:.0f}–{100 * row.upper:.0f}"
+        table.add_row(
+            row.layer,
+            f"{row.weights:,}",
+            f"{row.kept:,}",
+            f"{100 * row.level:.1f}",
+            range_ or "",
+            "" if row.cost_alone is None else f"{row.cost_alone:.3g}",
+            "" if row.share is None else f"{100 * row.share:.1f}",
+        )
+    return table
+
+
+def _curve(plan: Plan) -> Table:
+    table = Table(title="The same plan, milder and harsher", title_justify="left")
+    for heading in ("sparsity %", "KL", "± s.e.", "changed classes %"):
+        table.add_column(heading, justify="right")
+    for point in plan.curve:
+        table.add_row(*_point(point))
+    return table
+
+
+def _point(point: PlanPoint) -> tuple[str, str, str, str]:
+    error, share = point.kl.standard_error, point.disagreement
+    return (
+        f"{100 * point.sparsity:.1f}",
+        f"{point.kl.value:.3g}",
+        "" if error is None else f"{error:.2g}",
+        "" if share is None else f"{100 * share.value:.1f}",
+    )
