@@ -195,7 +195,16 @@ def _networks(networks: dict[str, Any]) -> str:
                 inputs,
             ]
         )
-    return table(head, rows)
+    return table(head, rows) + _missing(networks)
+
+
+def _missing(networks: dict[str, Any]) -> str:
+    """What the benchmark can measure, and has not."""
+    missing = [f"{name} has not been measured" for name in NAMES if name not in networks]
+    missing += [f"{name} only in part" for name, about in networks.items() if about["measured"] < about["listed"]]
+    if not any(about["more"] for about in networks.values()):
+        missing.append("nothing has been judged on JPEG images")
+    return f"\nNot complete: {'; '.join(missing)}.\n" if missing else ""
 
 
 def _later(found: pd.DataFrame) -> str:

@@ -1,7 +1,7 @@
 """Pieces of the leaderboard's pages: Markdown tables, and what stands in their cells."""
 
 # pandas leaves open whether a selection is a table or a column.
-# pyright: reportArgumentType=false, reportReturnType=false, reportCallIssue=false
+# pyright: reportArgumentType=false, reportReturnType=false, reportCallIssue=false, reportAttributeAccessIssue=false
 
 import math
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,7 @@
 """The prose of the leaderboard's pages, with the settings of the run filled in."""
 
 from leaderboard_cases import LEVELS
-from leaderboard_correlations import NEAR, RESAMPLES
+from leaderboard_correlations import FEWEST, NEAR, RESAMPLES
 from leaderboard_measure import REFIT_BATCH, TEMPERATURE, TUNED_ON, TUNING
 from leaderboard_networks import FEW_STEPS, POOL, SIDE, STEPS, SYNTHETIC, UNLABELLED
 from leaderboard_sums import INPUTS
@@ -54,10 +54,10 @@ average. *After training*: {TUNED_ON} labelled images once, {TUNED_ON // TUNING.
 {TUNING.batch_size}, learning rate {TUNING.learning_rate:g}, momentum {TUNING.momentum:g}, removed weights held at zero.
 
 Cases of the deeper networks are drawn, because measuring all takes hours; the table says how many there are, and how
-many of these were measured. EfficientNet's images are dear: they are made smaller, to {SIDE} pixels a side instead of
-the 224 that it was trained on, its synthetic inputs are 16 after {FEW_STEPS} steps instead of {SYNTHETIC} after
-{STEPS}, and it has no sums. JPEG images are the first of the test set; networks trained on the originals lose about 10
-points on them, dense or compressed.
+many of these were measured. Families of which fewer than {FEWEST} were measured are left out. EfficientNet's images
+are dear: they are made smaller, to {SIDE} pixels a side instead of the 224 that it was trained on, its synthetic inputs
+are 16 after {FEW_STEPS} steps instead of {SYNTHETIC} after {STEPS}, and it has no sums. JPEG images are the first of
+the test set; networks trained on the originals lose about 10 points on them, dense or compressed.
 """
 
 DETAILS_HEAD = f"""# Leaderboard: all numbers
