@@ -118,7 +118,7 @@ def test_a_missing_file_and_a_directory_are_told_apart(tmp_path):
 def test_an_unknown_format_lists_the_known_ones(tmp_path):
     path = tmp_path / "weights.onnx"
     path.write_bytes(b"x")
-    with pytest.raises(WeightsError, match=r"unknown format \(\.onnx\); expected one of \.bin, \.npz"):
+    with pytest.raises(WeightsError, match=r"unknown format \(\.onnx\); expected one of \.bin, \.gguf, \.npz"):
         open_weights(path)
 
 

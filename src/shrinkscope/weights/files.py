@@ -35,9 +35,9 @@ def weights_of_file(path: Path) -> Weights:
 def _stored(path: Path) -> Stored:
     try:
         if path.is_symlink() and not path.exists():
-            raise WeightsError(f"{path}: is a symbolic link to a file that is not there; fetch the file again")
+            raise WeightsError(f"{shown(path)}: is a symbolic link to a file that is not there; fetch the file again")
         if not path.exists():
-            raise WeightsError(f"{path}: no such file")
+            raise WeightsError(f"{shown(path)}: no such file")
         if path.is_dir():
             return read_directory(path, _READERS)
         if path.name.endswith(INDEX):

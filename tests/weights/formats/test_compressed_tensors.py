@@ -118,13 +118,12 @@ def test_experts_stacked_in_three_dimensions(tmp_path):
 
 def test_group_indices_lead_to_scales(tmp_path):
     values = weight(8, 64)
-    packed, _ = made_by_the_library(
-        "pack-quantized", values, scales_of(values, 4, 4), num_bits=4, strategy="group", group_size=16
-    )
+    scale = scales_of(values, 4, 4)
+    packed, _ = made_by_the_library("pack-quantized", values, scale, num_bits=4, strategy="group", group_size=16)
     order = torch.randperm(64, generator=torch.Generator().manual_seed(1)) // 16
     packed["weight_g_idx"] = order.int()
     codes = unpack_from_int32(packed["weight_packed"], 4, torch.Size((8, 64)))
-    expected = codes.to(values.dtype) * packed["weight_scale"][:, order]
+    expected = codes.to(values.dtype) * scale[:, order]
     assert_reads_as(read(tmp_path, packed), expected)
 
 

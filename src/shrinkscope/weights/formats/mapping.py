@@ -1,5 +1,6 @@
 """Names mapped to tensors or arrays that are in memory already, or that are described."""
 
+import math
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from typing import Any
@@ -9,11 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from shrinkscope.errors import WeightsError
-from shrinkscope.weights.formats.checks import checked_name, shown
+from shrinkscope.weights.formats.checks import checked_name, checked_shape, shown
 from shrinkscope.weights.formats.stored import Stored
 from shrinkscope.weights.formats.windows import view_by_rows
 from shrinkscope.weights.role import role_from_name
 from shrinkscope.weights.view import TensorView
+
+_DENSE = 1 << 32
+"""Elements of the largest sparse tensor that is read, which must be done at once."""
 
 
 def stored_of_mapping(
@@ -30,7 +34,7 @@ def stored_of_mapping(
         Views under the names as stored.
 
     Raises:
-        WeightsError: If there is no tensor at all, or the name of one is no printable text.
+        WeightsError: If there is no tensor at all, or the name or shape of one is absurd.
     """
     views: dict[str, TensorView] = {}
     tied: dict[str, str] = {}
@@ -45,6 +49,8 @@ def stored_of_mapping(
             unreadable[name] = f"it is a {type(value).__name__} of tensors, packed for the kernels of one library"
         elif tensor.is_complex():
             unreadable[name] = "its numbers are complex"
+        elif math.prod(checked_shape(tensor.shape, name, origin)) > _DENSE and tensor.layout != torch.strided:
+            unreadable[name] = f"it is sparse, and its shape {list(tensor.shape)} is too large to be read dense"
         elif (first := first_name.setdefault(_identity(name, tensor), name)) != name:
             tied[name] = first
         else:

@@ -29,12 +29,13 @@ class PackQuantized:
         parts = group.parts
         demand("weight_scale" in parts and "weight_shape" in parts, "no scale or no shape is stored")
         demand(parts["weight_shape"].parameters <= 8, "the stored shape has too many dimensions")
-        shape = tuple(int(size) for size in parts["weight_shape"].read().reshape(-1).tolist())
+        sizes = [int(size) for size in parts["weight_shape"].read().reshape(-1).tolist()]
+        shape = tuple(sizes)
         packed = parts["weight_packed"]
         width = math.prod(packed.shape[-1:])
         fits = len(shape) >= 2 and min(shape) > 0 and packed.shape[:-1] == shape[:-1]
         demand(fits, f"{shape} does not fit its words")
-        rows, columns = math.prod(shape[:-1]), shape[-1]
+        rows, columns = math.prod(sizes[:-1]), sizes[-1]
         bits = _bits(columns, width, stored)
         order = parts["weight_g_idx"].read().long() if "weight_g_idx" in parts else None
         if order is not None and bool((order < 0).all()):
