@@ -23,7 +23,14 @@ from shrinkscope.report.vocabulary import scope_name, term
 
 @styled
 def over_epochs(
-    curves: Curves, solid: str, dashed: str, scope: str, *, rows: Sequence[str] = ("levels", "methods"), data: str = ""
+    curves: Curves,
+    solid: str,
+    dashed: str,
+    scope: str,
+    *,
+    rows: Sequence[str] = ("levels", "methods"),
+    data: str = "",
+    title: str = "",
 ) -> Picture:
     """Draw two measures over fine-tuning on one logarithmic axis: levels for each method, methods for each level.
 
@@ -35,6 +42,7 @@ def over_epochs(
         rows: ``levels`` for a row of panels that compares the levels of one method, ``methods`` for a row that
             compares the methods at one level.
         data: What network and data the records are of, for the caption.
+        title: What to write above the panels; by default the two metrics and the scope.
 
     Returns:
         The picture; lines are means over trials, bands reach from the smallest to the largest trial.
@@ -49,7 +57,7 @@ def over_epochs(
     figure = grid.figure()
     for index, row in enumerate(panels):
         draw_row(figure, grid, index, row, scale, curves.last_epoch).set_ylabel(axis_title(solid, dashed))
-    title = f"{term(solid).label} and {term(dashed).label} · {scope_name(scope)} pruned"
+    title = title or f"{term(solid).label} and {term(dashed).label} · {scope_name(scope)} pruned"
     grid.heading(figure, title, keys(solid, dashed))
     name_epochs(figure, grid)
     return Picture(
