@@ -69,7 +69,7 @@ def main(name: str, levels: list[float]) -> None:
             ):
                 continue
             before, started = search.spent + judge.spent + allocations.spent, time.perf_counter()
-            chooser = Chooser(allocations, search, judge, allocation, BUDGET, seed)
+            chooser = Chooser(allocations, search, judge, allocation, BUDGET, seed)  # type: ignore[arg-type]
             choice = chooser.choose(total)
             row = {"network": name, "level": level, "allocation": allocation, "seed": seed, "start": choice.start}
             row |= {"seconds": time.perf_counter() - started, "forward_equivalents": chooser.spent - before}
