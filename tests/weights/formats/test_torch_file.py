@@ -1,6 +1,7 @@
 """PyTorch's files: windows of the numbers where they lie, whatever their strides."""
 
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -71,4 +72,37 @@ def test_masked_tensors_in_windows(tmp_path):
     assert torch.equal(torch.cat(list(view.chunks(5))), torch.where(mask, original, 0.0).reshape(-1))
     torch.save({"fc.weight_orig": original, "fc.weight_mask": mask[:2]}, tmp_path / "x.pt")
     with pytest.raises(WeightsError, match=r"fc.weight has the shape \[6, 7\] and its mask \[2, 7\]"):
+        open_weights(tmp_path / "x.pt")
+
+
+def repacked(path, changes: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> None:
+    """The same archive written by something else than PyTorch: its records lie at other places."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, changes.get(name.rpartition("/")[2], content))
+
+
+def test_an_archive_that_was_packed_again(tmp_path):
+    torch.save({"w": BASE, "b": torch.ones(3)}, tmp_path / "x.pt")
+    repacked(tmp_path / "x.pt", {})
+    weights = open_weights(tmp_path / "x.pt")
+    assert torch.equal(weights["w"].read(), BASE)
+    assert torch.equal(weights["b"].read(), torch.ones(3))
+
+
+def test_numbers_whose_bytes_come_in_the_other_order(tmp_path):
+    torch.save({"w": torch.arange(5, dtype=torch.int32)}, tmp_path / "x.pt")
+    turned = torch.arange(5, dtype=torch.int32).numpy().astype(">i4").tobytes()
+    repacked(tmp_path / "x.pt", {"byteorder": b"big", "0": turned})
+    assert open_weights(tmp_path / "x.pt")["w"].read().tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("alignment", [b"0", b"-64", b"many", b"9" * 5000])
+def test_an_alignment_that_would_end_the_process(tmp_path, alignment):
+    # PyTorch 2.15 divides by it: a zero is a signal of the processor, not an exception.
+    torch.save({"w": BASE}, tmp_path / "x.pt")
+    repacked(tmp_path / "x.pt", {".storage_alignment": alignment})
+    with pytest.raises(WeightsError, match="not a readable PyTorch file"):
         open_weights(tmp_path / "x.pt")

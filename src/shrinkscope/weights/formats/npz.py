@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from shrinkscope.errors import WeightsError
+from shrinkscope.weights.formats.archive import data_offset
 from shrinkscope.weights.formats.checks import checked_name, checked_shape, first_line, shown
 from shrinkscope.weights.formats.deflated import DeflatedMember
 from shrinkscope.weights.formats.span import FileSpan
@@ -85,7 +86,7 @@ def _member(
         pieces = DeflatedMember(path, info.filename, begin, dtype, big_endian=big)
         view = view_by_elements(name, layout, dtype, pieces.elements)
     else:
-        begin += _data_offset(file, info)
+        begin += data_offset(file, info)
         view = FileSpan(path=str(path), offset=begin, dtype=dtype, shape=layout, big_endian=big).view(name)
     return _transposed(view, name) if by_columns and len(shape) > 1 else view
 
@@ -94,17 +95,6 @@ def _transposed(view: TensorView, name: str) -> TensorView:
     # Rows of an array that is stored by columns lie all over it: it is read whole.
     load = lambda: view.load().permute(*range(len(view.shape) - 1, -1, -1))  # noqa: E731
     return TensorView(name=name, shape=view.shape[::-1], dtype=view.dtype, role=view.role, load=load)
-
-
-def _data_offset(file: IO[bytes], info: zipfile.ZipInfo) -> int:
-    """Where the bytes of a stored member begin: behind its local header, whose length the directory does not tell."""
-    file.seek(info.header_offset)
-    header = file.read(30)
-    name, extra = struct.unpack("<HH", header[26:30])
-    begin = info.header_offset + len(header) + name + extra
-    if begin + info.file_size > file.seek(0, 2):
-        raise EOFError(f"{shown(info.filename)} ends beyond the file")
-    return begin
 
 
 def _dtype(stored: np.dtype) -> torch.dtype | None:

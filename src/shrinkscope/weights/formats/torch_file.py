@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from shrinkscope.errors import WeightsError
+from shrinkscope.weights.formats.archive import data_offset
 from shrinkscope.weights.formats.checks import checked_shape, first_line
 from shrinkscope.weights.formats.mapping import stored_of_mapping
 from shrinkscope.weights.formats.span import FileSpan
@@ -20,6 +21,9 @@ from shrinkscope.weights.formats.windows import view_by_rows
 from shrinkscope.weights.view import TensorView
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "weights")
+
+_DIGITS = 8
+"""Of the largest alignment that is believed."""
 
 _REPEATED = 1 << 28
 """Elements of the largest tensor that may stand for fewer numbers than it has (an expanded one)."""
@@ -50,12 +54,15 @@ def _described(path: Path) -> object:
     try:
         if not zipfile.is_zipfile(path):
             return _load(path, "cpu")
+        records = _records(path)
+        if records is None:
+            return _load(path, "cpu")
         try:
             described = _load(path, "meta")
         except Exception:
             # Either it is damaged, or it holds tensors that cannot be described without their numbers: sparse ones.
             return _load(path, "cpu", mmap=True)
-        return described if _placed(described) else _load(path, "cpu", mmap=True)
+        return described if _placed(described, records) else _load(path, "cpu", mmap=True)
     except pickle.UnpicklingError as error:
         if "torchao" in str(error) and importlib.util.find_spec("torchao") is not None:
             return _with_torchao(path)
@@ -83,12 +90,43 @@ def _load(path: Path, place: str, *, mmap: bool = False) -> object:
         return torch.load(file, map_location=place, weights_only=True)
 
 
-def _placed(described: object) -> bool:
-    """Whether PyTorch says of every tensor where in the file it lies; old releases do not, nor for odd kinds."""
+def _placed(described: object, records: Mapping[int, int]) -> bool:
+    """Whether PyTorch says of every tensor where it lies, and the archive has a record of that size there.
+
+    Old releases of PyTorch do not say it, nor does any for odd kinds of tensors; and the places are computed from how
+    torch.save writes, which an archive that was packed again by something else does not follow.
+    """
     return not isinstance(described, Mapping) or all(
-        not tensor.is_meta or (type(tensor) in (Tensor, torch.nn.Parameter) and _offset(tensor) is not None)
+        not tensor.is_meta
+        or (
+            type(tensor) in (Tensor, torch.nn.Parameter)
+            and (place := _offset(tensor)) is not None
+            and tensor.untyped_storage().nbytes() <= records.get(place, 0 if tensor.numel() == 0 else -1)
+        )
         for tensor in _tensors(described)
     )
+
+
+def _records(path: Path) -> dict[int, int] | None:
+    """Where the stored records of numbers begin → their size; None where their bytes come in the other order.
+
+    PyTorch turns these around in memory, and takes a described tensor for one in memory, which ends the process.
+
+    Raises:
+        ValueError: If the archive's alignment is no positive number: PyTorch divides by it, and the process would end.
+    """
+    found = {}
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            if info.filename.endswith("/.storage_alignment"):
+                if info.file_size > _DIGITS or int(archive.read(info)) < 1:
+                    raise ValueError("its alignment is no positive number")
+            elif info.filename.endswith("/byteorder"):
+                if info.file_size > _DIGITS or archive.read(info) != b"little":
+                    return None
+            elif info.compress_type == zipfile.ZIP_STORED and "/data/" in info.filename:
+                found[data_offset(file, info)] = info.file_size
+    return found
 
 
 def _tensors(described: Mapping[Any, Any]) -> list[Tensor]:
