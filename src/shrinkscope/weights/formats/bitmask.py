@@ -62,6 +62,5 @@ class _SparseRows(msgspec.Struct, frozen=True):
         demand(int(places.sum()) == values.numel(), f"{self.name}: its mask counts other values than are stored")
         # Bytes or words, since not every operation knows 8-bit floats.
         raw = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[values.dtype.itemsize]
-        dense = torch.zeros(places.shape, dtype=raw)
-        dense[places] = values.view(raw)
+        dense = torch.zeros(places.shape, dtype=raw).masked_scatter_(places, values.view(raw))
         return dense.view(values.dtype)

@@ -97,10 +97,12 @@ class _Table(msgspec.Struct, frozen=True):
         unit = 2 * self.packed.dtype.itemsize
         first = start // unit
         packed = self.packed.piece(first, -(-stop // unit)).contiguous().view(torch.uint8)
-        # The upper four bits come first.
-        codes = torch.stack([packed >> 4, packed & 15], dim=1).flatten()[start - first * unit : stop - first * unit]
-        blocks = torch.arange(start, stop) // self.size
-        return (self.table[codes.int()] * self.largest[blocks]).to(self.dtype)
+        # Both values of a byte at once; the upper four bits come first.
+        pairs = torch.stack([self.table.repeat_interleave(16), self.table.repeat(16)], dim=1)
+        values = pairs[packed.int()].reshape(-1)[start - first * unit : stop - first * unit]
+        block = start // self.size
+        scales = self.largest[block : -(-stop // self.size)].repeat_interleave(self.size)
+        return (values * scales[start - block * self.size :][: values.numel()]).to(self.dtype)
 
 
 def _told(state: TensorView) -> _State:
