@@ -84,7 +84,8 @@ def test_killed_at_random_it_resumes_to_the_same_numbers(study, tmp_path):
     assert resumed >= 1  # it went on from the middle of a cell at least once
     (table, files), (again, same) = results(study, whole), results(study, killed)
     pd.testing.assert_frame_equal(again, table, check_exact=True)
-    assert same == files
+    # A kill in the middle of a write leaves its temporary file behind, whose name begins with a dot.
+    assert {name: data for name, data in same.items() if "/." not in name} == files
 
 
 def test_a_checkpoint_that_the_store_does_not_know_is_not_taken_up(study, tmp_path):

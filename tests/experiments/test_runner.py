@@ -168,7 +168,7 @@ def test_ended_at_any_moment_it_resumes_to_the_same_numbers(inline, tiny, tmp_pa
         time.sleep(0.05)
     assert not any(map(alive, workers))  # nobody goes on computing for a caller that is gone
     resumed = run_study(tiny, tmp_path, workers=1)
-    assert after <= resumed.resumed < CELLS
+    assert after <= resumed.resumed <= CELLS  # all, if the end came after the last on a busy machine
     pd.testing.assert_frame_equal(table(resumed), table(inline), check_exact=True)
     assert networks(resumed) == networks(inline)
 
