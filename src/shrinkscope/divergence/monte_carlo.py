@@ -66,9 +66,17 @@ def _check_pair(p: Distribution, q: Distribution) -> None:
 
 
 def _log_density(q: Distribution, points: Tensor) -> Tensor:
+    """log q of the samples, which q's own support must hold.
+
+    torch checks the support only where its distributions validate their arguments, a default of the whole process that
+    other code turns off (torch.compile does); so it is checked here.
+    """
     try:
-        return q.log_prob(points)
-    except ValueError as error:  # torch's own check of the support, where the distribution validates its arguments
+        inside = bool(q.support.check(points).all()) if q.support is not None else True
+    except NotImplementedError:  # q says nothing of its support: infinite logarithms are found later
+        inside = True
+    if not inside:
         raise DivergenceError(
             f"samples of p lie outside the support of q ({type(q).__name__}): the divergence is infinite"
-        ) from error
+        )
+    return q.log_prob(points)

@@ -51,6 +51,12 @@ struct path_functions {
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,popcnt")))
 #define NAME(f) f##_avx512
 #include "block.inc"
+
+/* Compilers from before the instruction was known do without it. */
+#if __GNUC__ >= 10 || __clang_major__ >= 9
+#define HAS_BF16
+#include "bf16.inc"
+#endif
 #endif
 
 static const uint64_t INFINITE[4] = {0x7f80, 0x7c00, 0x7f800000u, 0x7ff0000000000000ull};
@@ -63,8 +69,12 @@ int shrinkscope_best_path(void) {
     __builtin_cpu_init();
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return GENERIC;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
+        __builtin_cpu_supports("avx512vl")) {
+#ifdef HAS_BF16
+        if (__builtin_cpu_supports("avx512bf16")) return AVX512BF16;
+#endif
         return AVX512;
+    }
     return AVX2;
 #else
     return GENERIC;
@@ -76,6 +86,9 @@ static const struct path_functions *functions_of(int path) {
     if (path == BEST) path = best;
     if (path < GENERIC || path > best) return NULL;
 #if defined(__x86_64__)
+#ifdef HAS_BF16
+    if (path == AVX512BF16) return &functions_avx512bf16;
+#endif
     if (path == AVX512) return &functions_avx512;
     if (path == AVX2) return &functions_avx2;
 #endif
@@ -136,9 +149,11 @@ static void careful_block(const void *x, const void *y, size_t n, int kind, stru
 }
 
 /* Whether float32 sums of CHAIN squares can neither overflow nor lose what lies below the smallest normal number:
- * each side's and the difference's largest magnitude is zero or within [2^-50, 2^60]. */
+ * each side's largest magnitude is zero or within [2^-40, 2^60], the difference's zero or at least 2^-50. What falls below
+ * the smallest normal number, 2^-126, is then at most BLOCK * 2^-126 of a sum of 2^-80 or more (2^-100 for the
+ * difference, whose small terms are not dropped but rounded to multiples of 2^-149). */
 static int within_float32(const struct block *b, int kind) {
-    const uint64_t low = (uint64_t)(127 - 50) << 7, high = (uint64_t)(127 + 60) << 7;
+    const uint64_t low = (uint64_t)(127 - 40) << 7, high = (uint64_t)(127 + 60) << 7;
     if (kind == F16) return 1; /* squares within [2^-48, 2^32] */
     return (b->most_dense == 0 || (b->most_dense >= low && b->most_dense <= high)) &&
            (b->most_compressed == 0 || (b->most_compressed >= low && b->most_compressed <= high)) &&

@@ -14,7 +14,7 @@
 #endif
 
 enum kind { BF16 = 0, F16 = 1, F32 = 2, F64 = 3 };
-enum path { BEST = 0, GENERIC = 1, AVX2 = 2, AVX512 = 3 };
+enum path { BEST = 0, GENERIC = 1, AVX2 = 2, AVX512 = 3, AVX512BF16 = 4 };
 
 /* Must match Sums in library.py. Sums are over the elements that are finite on both sides. */
 struct sums {

@@ -7,9 +7,9 @@ from typing import Literal
 
 from shrinkscope.kernel.build import LIBRARY
 
-InstructionSet = Literal["generic", "avx2", "avx512"]
+InstructionSet = Literal["generic", "avx2", "avx512", "avx512bf16"]
 
-PATHS: dict[InstructionSet, int] = {"generic": 1, "avx2": 2, "avx512": 3}
+PATHS: dict[InstructionSet, int] = {"generic": 1, "avx2": 2, "avx512": 3, "avx512bf16": 4}
 """Numbers of the instruction sets in kernel.h."""
 
 _ABI = 1
