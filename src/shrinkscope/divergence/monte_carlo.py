@@ -66,7 +66,7 @@ def _check_pair(p: Distribution, q: Distribution) -> None:
 
 
 def _log_density(q: Distribution, points: Tensor) -> Tensor:
-    """log q of the samples, which q's own support must hold.
+    """Logarithm of the density of q at samples that its own support must hold.
 
     torch checks the support only where its distributions validate their arguments, a default of the whole process that
     other code turns off (torch.compile does); so it is checked here.
