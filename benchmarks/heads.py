@@ -29,9 +29,10 @@ from shrinkscope.analysis import compare
 from shrinkscope.compression import MagnitudePruning, prune
 from shrinkscope.experiments.config import Study, Training
 from shrinkscope.experiments.data import Arrays, Part
-from shrinkscope.experiments.heads import Extraction, carry_out_together, extract
+from shrinkscope.experiments.heads import carry_out_together, extract
 from shrinkscope.experiments.measure import MEASURED
 from shrinkscope.experiments.records import Cell, Record
+from shrinkscope.experiments.stage import Stage
 from shrinkscope.experiments.study import Bench, dense_cells, pruned_cells
 from shrinkscope.experiments.train import train
 from shrinkscope.performance import evaluate
@@ -71,7 +72,7 @@ def extraction(bench: Bench, folder: Path) -> Cost:
     """The features of all images; almost nothing if they are there."""
     model = bench.starting(1)
 
-    def tell(found: Extraction) -> None:
+    def tell(found: Stage) -> None:
         print(f"\r  {found.done:,} of {found.total:,}, {found.remaining:.0f} s left  ", end="", flush=True)
 
     def work() -> None:

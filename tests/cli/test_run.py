@@ -1,6 +1,7 @@
 """``shrinkscope run`` without training: what it plans, what it refuses."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -53,25 +54,50 @@ def test_a_typo_is_answered_with_the_fields(study, tmp_path, monkeypatch, capsys
     code, _, err = run(monkeypatch, capsys, str(typo), "--dry-run")
     assert code == 2
     assert "unknown field `sigmaa`; the fields are name, finetuning" in err
-    # Among several it stops no other.
-    code, said, _ = run(monkeypatch, capsys, str(typo), study, "--dry-run", "--out", str(tmp_path / "runs"))
-    assert code == 0
-    assert f"{typo}: cannot begin" in said
+    # Among several it stops no other, and is told in the exit code.
+    code, said, err = run(monkeypatch, capsys, str(typo), study, "--dry-run", "--out", str(tmp_path / "runs"))
+    assert code == 1
+    assert f"cannot begin: {typo}: " in err
     assert "13 cells in 1 studies" in said
 
 
 def test_the_shipped_studies_are_listed(monkeypatch, capsys):
     code, said, _ = run(monkeypatch, capsys, "--list")
     assert code == 0
-    assert "resnet50-cifar100-released" in said.splitlines()
+    assert "ResNet50 on CIFAR100, as in the paper's released code" in said
+    names = [line.split("  ")[0] for line in said.splitlines()]
+    found = json.loads(run(monkeypatch, capsys, "--list", "--json")[1])
+    assert [study["name"] for study in found] == names
+    assert "resnet50-cifar100-released" in names
+    assert all(study["description"] for study in found)
+
+
+def test_listing_the_studies_imports_nothing_heavy():
+    program = (
+        "import sys; sys.argv = ['shrinkscope', 'run', '--list']\n"
+        "from shrinkscope.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "no study; give a .toml file, or one of alexnet-cifar10"),
+        ((), "no study; give a .toml file or a name such as digits; shrinkscope run --list names all"),
+        (("digts",), "no study is called 'digts'; did you mean digits? shrinkscope run --list names all"),
+        (
+            ("experiments/resnet50-cifar10.toml",),
+            "cannot read experiments/resnet50-cifar10.toml: no such file; the package has a study of this name: give "
+            "resnet50-cifar10",
+        ),
         (("digits", "--device", "tpu"), "--device tpu: expected auto, cpu or cuda"),
-        (("resnet50-cifar10", "--dry-run"), "where the images of CIFAR10 in an official layout"),
+        (
+            ("resnet50-cifar10", "--dry-run"),
+            "no folder of data is given; give --data DIR that holds images of CIFAR10 in an official layout: ",
+        ),
         (("resnet50-cifar10", "--dry-run", "--data", "none"), "none: no such folder; expected images of CIFAR10"),
     ],
 )

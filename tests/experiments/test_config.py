@@ -160,9 +160,13 @@ def test_a_value_out_of_range_is_named(changes, message):
 
 
 def test_a_typo_is_answered_with_the_fields_that_exist(tmp_path):
-    with pytest.raises(ConfigError, match=r"unknown field `trails`.*; the fields are name, finetuning, .* trials"):
+    with pytest.raises(
+        ConfigError, match=r"unknown field `trails`; the fields are name, finetuning, .*; did you mean trials\?$"
+    ):
         load_study(write(tmp_path, "trails = 3\n" + MINIMAL))
-    with pytest.raises(ConfigError, match=r"unknown field `epcohs`.*; the fields are epochs, batch_size"):
+    with pytest.raises(
+        ConfigError, match=r"unknown field `epcohs`.*; the fields are epochs, batch_size.*; did you mean epochs\?$"
+    ):
         load_study(write(tmp_path, MINIMAL + "epcohs = 3\n"))
     with pytest.raises(ConfigError, match=r"unknown field `size`.*; the fields are test_size, seed"):
         load_study(write(tmp_path, MINIMAL + '[data]\nkind = "digits"\nsize = 3\n'))

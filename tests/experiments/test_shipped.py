@@ -5,11 +5,12 @@ import itertools
 import msgspec
 import pytest
 
+from shrinkscope.experiments.catalogue import shipped_studies
 from shrinkscope.experiments.config import Study, Training
 from shrinkscope.experiments.data import Cifar, TinyImageNet, Transform
 from shrinkscope.experiments.demo import DEMO
 from shrinkscope.experiments.settings import ConfigError
-from shrinkscope.experiments.shipped import find_study, placed, shipped_studies
+from shrinkscope.experiments.shipped import find_study, placed
 from shrinkscope.latent import SampledStudentT
 
 # Transcribed from the specification of the paper's experiments, not from the files.
@@ -57,7 +58,7 @@ def test_a_study_of_the_paper_has_its_settings(network, data, released):
 
 
 def test_every_shipped_study_decodes_under_its_own_name():
-    names = shipped_studies()
+    names = list(shipped_studies())
     assert {f"{n}-{d}{r}" for n in LEARNING_RATE for d in DATA for r in ("", "-released")} <= set(names)
     here = {"digits", "resnet20-cifar10_jpeg", "resnet32-cifar10_jpeg", "resnet56-cifar10_jpeg"}
     here |= {"resnet20-cifar10_jpeg-whole", "efficientnet_lite0-tiny_imagenet", "efficientnet_lite0-cifar10_jpeg"}
@@ -70,10 +71,13 @@ def test_the_digits_are_the_demos_study():
 
 
 def test_an_unknown_study_is_answered_with_those_that_exist(tmp_path):
+    with pytest.raises(ConfigError, match=r"^no study is called 'resnet51-cifar10'; did you mean resnet50-cifar10 or "):
+        find_study("resnet51-cifar10")
     with pytest.raises(
-        ConfigError, match=r"no study is called 'resnet51'; give a .toml file, or one of alexnet-cifar10,"
+        ConfigError,
+        match=r"^no study is called 'zzz'; give a .toml file or a name such as digits; shrinkscope run --list names",
     ):
-        find_study("resnet51")
+        find_study("zzz")
     with pytest.raises(ConfigError, match="cannot read .*none.toml"):
         find_study(str(tmp_path / "none.toml"))
 

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from shrinkscope.experiments.sweep import Failure, OnProgress, Progress
 
 _FAILED = 1
+_SILENCE = 60.0  # seconds between two lines where there is no terminal
 
 
 def run(
     studies: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="STUDY …", help="TOML files, or names of studies that come with the package.", show_default=False
+            metavar="STUDY", help="TOML files, or names of studies that come with the package.", show_default=False
         ),
     ] = None,
     data: Annotated[
@@ -60,29 +61,44 @@ def run(
     """Pre-train or load, prune, fine-tune and measure: the grids of one study or several.
 
     What the folder holds is not computed again: the same command resumes what was interrupted or killed. A study that
-    fails stops no other; then the exit code is 1. Under torchrun every network is trained by all processes together.
+    fails stops no other; then the exit code is 1. Under torchrun every network is trained by all processes together,
+    and a failure ends them all.
 
     Example: shrinkscope run digits --out runs --workers 2
     """
-    from shrinkscope.experiments import distributed
-    from shrinkscope.experiments.shipped import shipped_studies
-
     if list_shipped:
-        typer.echo("\n".join(shipped_studies()))
+        _show_shipped(json)
         return
+    from shrinkscope.experiments import distributed
+
     chosen = _device(device)
     with distributed.processes(chosen):
         count = _workers(workers, chosen)
         plans, broken = _plans(studies, data, weights, out, chosen, count, only, dry_run)
         distributed.wait()
         if dry_run:
-            _show_plans(plans, broken, json)
+            if distributed.rank() == 0:
+                _show_plans(plans, broken, json)
+            failures = []
         else:
             failures = _carry_out(plans, count, ray)
             if distributed.rank() == 0:
                 _show_outcome(plans, failures, broken, out, json)
-            if failures or broken:
-                raise typer.Exit(_FAILED)
+    if failures or broken:
+        raise typer.Exit(_FAILED)
+
+
+def _show_shipped(json: bool) -> None:
+    from shrinkscope.experiments.catalogue import shipped_studies
+    from shrinkscope.files import json_text
+
+    shipped = shipped_studies()
+    if json:
+        typer.echo(json_text([{"name": name, "description": said} for name, said in shipped.items()]))
+        return
+    width = max(map(len, shipped))
+    for name, said in shipped.items():
+        typer.echo(f"{name:{width}}  {said}")
 
 
 def _device(asked: str) -> str:
@@ -120,10 +136,10 @@ def _plans(
     from shrinkscope.experiments.plan import plan_study
     from shrinkscope.experiments.runner import cores
     from shrinkscope.experiments.settings import ConfigError
-    from shrinkscope.experiments.shipped import find_study, placed, shipped_studies
+    from shrinkscope.experiments.shipped import find_study, placed
 
     if not names:
-        raise ConfigError(f"no study; give a .toml file, or one of {', '.join(shipped_studies())}")
+        raise ConfigError("no study; give a .toml file or a name such as digits; shrinkscope run --list names all")
     plans: dict[str, Plan] = {}
     broken: dict[str, str] = {}
     for name in names:
@@ -162,7 +178,7 @@ def _show_plans(plans: "Sequence[Plan]", broken: dict[str, str], json: bool) -> 
     for line in cost_rows(found):
         typer.echo(line)
     for name, error in broken.items():
-        typer.echo(f"{name}: cannot begin: {error}")
+        typer.echo(f"cannot begin: {name}: {error}", err=True)
 
 
 def _show_outcome(
@@ -207,15 +223,32 @@ def grid_progress() -> "Iterator[OnProgress]":
 
         def tell(progress: "Progress") -> None:
             nonlocal told
-            left = "" if progress.remaining is None else f"about {_duration(progress.remaining)} left"
-            failed = f", {progress.failed} failed" if progress.failed else ""
-            where = f"{progress.study}: {progress.cell}" if progress.cell else "beginning"
-            bar.update(task, completed=progress.done, total=progress.total, description=where, left=left + failed)
-            if not console.is_terminal and (progress.elapsed - told > 60 or progress.done == progress.total):
+            where, left = _where(progress), _left(progress)
+            bar.update(task, completed=progress.done, total=progress.total, description=where, left=left)
+            finished = progress.done == progress.total and progress.stage is None
+            if not console.is_terminal and (progress.elapsed - told > _SILENCE or finished):
                 told = progress.elapsed
-                console.print(f"{progress.done} of {progress.total} cells done{failed} {left}", highlight=False)
+                doing = "" if progress.stage is None else f" ({where})"
+                console.print(f"{progress.done} of {progress.total} cells done{doing}; {left}", highlight=False)
 
         yield tell
+
+
+def _where(progress: "Progress") -> str:
+    if progress.stage is not None:
+        return f"{progress.study}: {progress.stage.what}, {progress.stage.done:,} of {progress.stage.total:,}"
+    return f"{progress.study}: {progress.cell}" if progress.cell else "beginning"
+
+
+def _left(progress: "Progress") -> str:
+    """The time that is left for the grid, or for what goes on within it while no cell is finished."""
+    stage = progress.stage
+    if stage is not None:
+        said = f"about {_duration(stage.remaining)} left for these"
+    else:
+        said = "" if progress.remaining is None else f"about {_duration(progress.remaining)} left"
+    failed = f"{progress.failed} failed" if progress.failed else ""
+    return ", ".join(filter(None, (said, failed)))
 
 
 def _duration(seconds: float) -> str:

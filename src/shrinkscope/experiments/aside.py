@@ -1,5 +1,6 @@
 """Cells that go together on cached features: carried out in this process, beside the crew that has all others."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -9,10 +10,12 @@ from shrinkscope.experiments import distributed
 from shrinkscope.experiments.executor import Answer, Executor
 from shrinkscope.experiments.plan import Plan
 from shrinkscope.experiments.records import Cell
+from shrinkscope.experiments.stage import Stage
 from shrinkscope.experiments.study import Bench
 
 OnAnswer = Callable[[Plan, Answer], None]
 OnFailure = Callable[[Plan, Cell, str], None]
+OnPlanStage = Callable[[Plan, Stage], None]
 
 
 class Aside:
@@ -22,11 +25,14 @@ class Aside:
         plans: The studies.
         on_answer: Called after each cell.
         on_failure: Called with each cell that failed, and why; what it raises ends everything.
+        on_stage: Called while features are computed and after each epoch.
     """
 
-    def __init__(self, plans: Sequence[Plan], on_answer: OnAnswer, on_failure: OnFailure) -> None:
+    def __init__(
+        self, plans: Sequence[Plan], on_answer: OnAnswer, on_failure: OnFailure, on_stage: OnPlanStage
+    ) -> None:
         self._plans = plans
-        self._on_answer, self._on_failure = on_answer, on_failure
+        self._on_answer, self._on_failure, self._on_stage = on_answer, on_failure, on_stage
         self._pruned: dict[str, list[Cell]] = {}
 
     def before(self) -> list[Plan]:
@@ -73,7 +79,7 @@ class Aside:
 
         executor = Executor(plan.task)
         try:
-            executor.carry_out_together(cells, done)
+            executor.carry_out_together(cells, done, functools.partial(self._on_stage, plan))
         except ShrinkscopeError as error:
             # What ends one of them ends all: they are trained as one.
             for cell in left:

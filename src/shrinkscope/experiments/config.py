@@ -1,5 +1,6 @@
 """What a study is: frozen values that a TOML file decodes into, with a stable identity."""
 
+import difflib
 import hashlib
 import os
 from pathlib import Path
@@ -199,7 +200,10 @@ def _known_fields(message: str, path: Path) -> str:
     # The location reads `$.training` or, for the study itself, is absent.
     place = message.partition("$.")[2].rstrip("`")
     owner = _OWNERS.get(place) or _data_set(path) if place in (*_OWNERS, "data") else None
-    return f"; the fields are {', '.join(owner.__struct_fields__)}" if owner else ""
+    if owner is None:
+        return ""
+    alike = difflib.get_close_matches(message.split("`")[1], owner.__struct_fields__, n=1)
+    return f"; the fields are {', '.join(owner.__struct_fields__)}{f'; did you mean {alike[0]}?' if alike else ''}"
 
 
 def _data_set(path: Path) -> type[msgspec.Struct] | None:

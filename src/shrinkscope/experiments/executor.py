@@ -15,6 +15,7 @@ from shrinkscope.experiments.ledger import PATIENCE, Ledger
 from shrinkscope.experiments.provenance import hardware
 from shrinkscope.experiments.records import Cell, Record
 from shrinkscope.experiments.settings import StudyError
+from shrinkscope.experiments.stage import OnStage
 from shrinkscope.experiments.store import Store
 from shrinkscope.experiments.study import Bench
 
@@ -116,12 +117,15 @@ class Executor:
 
         return [cell for cell in cells if goes_together(self._bench, cell)]
 
-    def carry_out_together(self, cells: Sequence[Cell], on_answer: Callable[[Answer], None]) -> None:
+    def carry_out_together(
+        self, cells: Sequence[Cell], on_answer: Callable[[Answer], None], progress: OnStage | None = None
+    ) -> None:
         """Carry out cells that go together, and write the network and the records of each.
 
         Args:
             cells: Cells that ``together`` gave, all dense or all pruned.
             on_answer: Called after each; the time of all of them is told with the first.
+            progress: Called while features are computed and after each epoch.
 
         Raises:
             ShrinkscopeError: If they fail for a reason that is known.
@@ -137,7 +141,7 @@ class Executor:
             on_answer(answer)
 
         with threads(self._task.threads), memory_errors(cells[0]):
-            carry_out_together(self._bench, cells, write)
+            carry_out_together(self._bench, cells, write, progress=progress)
 
     def _write(self, cell: Cell, records: list[Record], seconds: float) -> Answer:
         if distributed.rank() == 0:

@@ -1,25 +1,21 @@
-"""The studies that come with the package, and what the command line changes in a study."""
+"""Studies by file or by name, and what the command line changes in a study."""
 
-from importlib.resources import files
+import difflib
 from pathlib import Path
 
 import msgspec
 
+from shrinkscope.experiments.catalogue import shipped_path, shipped_studies
 from shrinkscope.experiments.config import Study, load_study
 from shrinkscope.experiments.data import Images
 from shrinkscope.experiments.settings import ConfigError
-
-
-def shipped_studies() -> list[str]:
-    """Names of the studies that come with the package, sorted."""
-    return sorted(path.stem for path in _folder().glob("*.toml"))
 
 
 def find_study(name: str) -> Study:
     """A study from a TOML file, or one that comes with the package.
 
     Args:
-        name: Path of a .toml file, or a name in ``shipped_studies``.
+        name: Path of a .toml file, or a name in ``catalogue.shipped_studies``.
 
     Returns:
         The study.
@@ -27,12 +23,16 @@ def find_study(name: str) -> Study:
     Raises:
         ConfigError: If there is neither, or the file describes no study.
     """
-    path = Path(name)
+    path, known = Path(name), shipped_studies()
+    if path.suffix == ".toml" and not path.exists() and path.stem in known:
+        raise ConfigError(f"cannot read {name}: no such file; the package has a study of this name: give {path.stem}")
     if path.suffix == ".toml" or path.exists():
         return load_study(path)
-    if name not in shipped_studies():
-        raise ConfigError(f"no study is called {name!r}; give a .toml file, or one of {', '.join(shipped_studies())}")
-    return load_study(_folder() / f"{name}.toml")
+    if name not in known:
+        alike = difflib.get_close_matches(name, known)
+        guess = f"did you mean {' or '.join(alike)}?" if alike else "give a .toml file or a name such as digits;"
+        raise ConfigError(f"no study is called {name!r}; {guess} shrinkscope run --list names all")
+    return load_study(shipped_path(name))
 
 
 def placed(study: Study, data: str | None, weights: str | None) -> Study:
@@ -53,7 +53,3 @@ def placed(study: Study, data: str | None, weights: str | None) -> Study:
         named = Path(weights) / Path(study.weights or "").name
         changes["weights"] = str(named if Path(weights).is_dir() and study.weights and named.is_file() else weights)
     return msgspec.structs.replace(study, **changes) if changes else study
-
-
-def _folder() -> Path:
-    return Path(str(files("shrinkscope.experiments") / "files"))

@@ -14,6 +14,7 @@ from shrinkscope.experiments.plan import Plan
 from shrinkscope.experiments.pool import Crew, Inline, Pool
 from shrinkscope.experiments.records import Cell
 from shrinkscope.experiments.settings import StudyError
+from shrinkscope.experiments.stage import Stage
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +28,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         cell: The cell that was finished last; None at the start.
         study: Name of its study.
         failed: Cells that failed, or whose dense network did.
+        stage: What goes on within the cell, or for many of them; None: a cell was finished.
     """
 
     done: int
@@ -36,6 +38,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     cell: Cell | None
     study: str = ""
     failed: int = 0
+    stage: Stage | None = None
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +74,7 @@ def carry_out(
     Args:
         plans: The studies.
         workers: Number of worker processes; 1 computes in this process.
-        progress: Called at the start and after each cell.
+        progress: Called at the start, after each cell, and while features are computed and heads trained together.
         stop: Raise at the first failure instead of going on with the others.
         crew: Makes those that carry out the cells, given their number; by default processes of this machine.
 
@@ -92,7 +95,7 @@ def carry_out(
         failures.append(Failure(study=plan.study.name, run=plan.run.run, cell=cell, error=why))
         clock.failed(plan, cell, 1)
 
-    aside = Aside(plans, clock.finished, fail)
+    aside = Aside(plans, clock.finished, fail, clock.staged)
     others = aside.before()
     if any(plan.left for plan in others):
         failures += _by_crew(others, count, clock, stop=stop, crew=crew)
@@ -104,7 +107,8 @@ def _by_crew(
     plans: Sequence[Plan], count: int, clock: "_Clock", *, stop: bool, crew: CrewMaker | None
 ) -> list[Failure]:
     if distributed.size() > 1 or (count == 1 and crew is None):
-        made: AbstractContextManager[Crew] = Inline(collect=not stop)
+        # A failure in one of the processes that train together leaves the others waiting for it: it ends all of them.
+        made: AbstractContextManager[Crew] = Inline(collect=not stop and distributed.size() == 1)
     else:
         made = crew(count) if crew else Pool(count, retries=0 if stop else 1)
     with made as hands:
@@ -181,6 +185,10 @@ class _Clock:
         self._failed += count
         self._tell(plan.study.name, cell)
 
+    def staged(self, plan: Plan, stage: Stage) -> None:
+        """Tell how far something is that is no cell by itself."""
+        self._tell(plan.study.name, None, stage)
+
     def _remaining(self) -> float | None:
         everything = [seconds for found in self._seconds.values() for seconds in found]
         if not everything:
@@ -190,7 +198,7 @@ class _Clock:
         usual = sum(everything) / len(everything)
         return sum(left * means.get(run, usual) for run, left in self._left.items()) / self._workers
 
-    def _tell(self, study: str, cell: Cell | None) -> None:
+    def _tell(self, study: str, cell: Cell | None, stage: Stage | None = None) -> None:
         if self._progress is None:
             return
         self._progress(
@@ -202,5 +210,6 @@ class _Clock:
                 cell=cell,
                 study=study,
                 failed=self._failed,
+                stage=stage,
             )
         )

@@ -14,10 +14,11 @@ import torch
 from shrinkscope.errors import OutputError
 from shrinkscope.experiments.data import Arrays, Part, Transform, open_images
 from shrinkscope.experiments.digits import load_digits_split
-from shrinkscope.experiments.heads.extract import Extraction, extract, mapped
+from shrinkscope.experiments.heads.extract import extract, mapped
 from shrinkscope.experiments.heads.key import features_key
 from shrinkscope.experiments.heads.locate import FeaturesError, features_of, find_head
 from shrinkscope.experiments.networks import new_network
+from shrinkscope.experiments.stage import Stage
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_the_file_is_an_array_that_others_can_open_and_nothing_else_is_left(mode
 
 
 def test_features_that_are_there_are_not_computed_again(model, samples, tmp_path):
-    told: list[Extraction] = []
+    told: list[Stage] = []
     extract(model, samples, tmp_path, batch_size=30, progress=told.append)
     assert [p.done for p in told] == [30, 60, 90, 100]
     assert told[-1].remaining == 0
@@ -144,7 +145,7 @@ def test_a_killed_extraction_goes_on_where_it_was_to_the_same_bytes(model, sampl
     code = subprocess.run(command, env=environment, check=False).returncode  # our own program
     assert code == -signal.SIGKILL
     assert not list((tmp_path / "killed").glob("*.npy"))
-    told: list[Extraction] = []
+    told: list[Stage] = []
     found = extract(model, samples, tmp_path / "killed", batch_size=16, progress=told.append)
     assert told[0].done == 64  # three blocks were kept
     assert torch.equal(found, extract(model, samples, tmp_path / "whole", batch_size=16))

@@ -32,7 +32,7 @@ def open_images(settings: Images, device: str = "cpu") -> ImageData:
         DataError: If nothing is there, or another layout: the message says which was found and which was expected.
     """
     if settings.root is None:
-        raise DataError(f"where the {_described(settings)} lie is not said; give --data DIR, or data.root in the file")
+        raise DataError(f"no folder of data is given; give --data DIR that holds {_described(settings)}")
     root = Path(settings.root)
     if isinstance(settings, Cifar) and settings.download and cifar_folder(root, settings.classes) is None:
         download_cifar(root, settings.classes)

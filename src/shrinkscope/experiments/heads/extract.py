@@ -2,13 +2,11 @@
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -17,6 +15,7 @@ from shrinkscope.errors import OutputError
 from shrinkscope.experiments.data import Part
 from shrinkscope.experiments.heads.key import Source, View, features_key
 from shrinkscope.experiments.heads.locate import FeaturesError, features_of, find_head, head_layer
+from shrinkscope.experiments.stage import OnStage, StageClock
 from shrinkscope.files import write_text
 from shrinkscope.performance.forward import evaluation_mode, placement
 
@@ -29,27 +28,6 @@ _TYPES: dict[Precision, torch.dtype] = {
 _PROBE = 2  # images with which the last layer is looked for
 
 
-class Extraction(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an extraction is.
-
-    Attributes:
-        file: The file that is being written.
-        done: Images done, those of earlier runs included.
-        total: All images.
-        elapsed: Seconds since this run began.
-        remaining: Estimate of the seconds that are left.
-    """
-
-    file: Path
-    done: int
-    total: int
-    elapsed: float
-    remaining: float
-
-
-OnExtraction = Callable[[Extraction], None]
-
-
 def extract(
     model: nn.Module,
     source: Source,
@@ -58,7 +36,7 @@ def extract(
     view: View | None = None,
     precision: Precision = "float32",
     batch_size: int = 256,
-    progress: OnExtraction | None = None,
+    progress: OnStage | None = None,
 ) -> Tensor:
     """The inputs of a network's last layer on images: from the file that has them, or computed now and kept.
 
@@ -122,11 +100,11 @@ class _Writer:
         self._precision: Precision = precision
         self._type: np.dtype[Any] = np.dtype(precision)
 
-    def write(self, source: Source, view: View | None, batch_size: int, progress: OnExtraction | None) -> None:
+    def write(self, source: Source, view: View | None, batch_size: int, progress: OnStage | None) -> None:
         total = len(source) if isinstance(source, Part) else len(source[0])
         width = head_layer(self._model, self._head).in_features
         done = self._done()
-        clock = _Clock(self._path, done, total, progress)
+        clock = StageClock("features of images", done, total, progress)
         try:
             with self._opened(total, width, done) as file, evaluation_mode(self._model):
                 for inputs in _batches(source, view, batch_size, done):
@@ -180,21 +158,6 @@ class _Writer:
     def _forget(self) -> None:
         self._partial.unlink(missing_ok=True)
         self._mark.unlink(missing_ok=True)
-
-
-class _Clock:
-    """Estimates the time that is left from the blocks of this run."""
-
-    def __init__(self, file: Path, done: int, total: int, progress: OnExtraction | None) -> None:
-        self._file, self._before, self._total, self._progress = file, done, total, progress
-        self._started = time.perf_counter()
-
-    def tell(self, done: int) -> None:
-        if self._progress is None:
-            return
-        elapsed = time.perf_counter() - self._started
-        remaining = elapsed / (done - self._before) * (self._total - done)
-        self._progress(Extraction(file=self._file, done=done, total=self._total, elapsed=elapsed, remaining=remaining))
 
 
 def _batches(source: Source, view: View | None, batch_size: int, start: int) -> Iterator[Tensor]:

@@ -11,7 +11,6 @@ from torch import nn
 from shrinkscope.compression import Mask
 from shrinkscope.experiments.heads.bank import Bank, Head
 from shrinkscope.experiments.heads.descent import Group, train_heads
-from shrinkscope.experiments.heads.extract import OnExtraction
 from shrinkscope.experiments.heads.locate import head_layer
 from shrinkscope.experiments.heads.measure import HeadMeasure, head_loss
 from shrinkscope.experiments.heads.trial import trial_features
@@ -25,6 +24,7 @@ from shrinkscope.experiments.records import NETWORK, Cell, Record
 from shrinkscope.experiments.released import released_records
 from shrinkscope.experiments.seeds import derived_generator
 from shrinkscope.experiments.settings import Training
+from shrinkscope.experiments.stage import OnStage, StageClock
 from shrinkscope.experiments.study import Bench, require_accuracy
 
 _CHOOSING = "accuracy_test"
@@ -38,7 +38,7 @@ def carry_out_together(
     on_cell: OnCell,
     *,
     features: Path | None = None,
-    progress: OnExtraction | None = None,
+    progress: OnStage | None = None,
 ) -> None:
     """Carry out cells that go together: all dense, or all pruned; the dense cells of pruned ones must be done.
 
@@ -50,7 +50,7 @@ def carry_out_together(
         on_cell: Called with each cell and its records when its network is written; what it does is done before the
             files of the training are removed.
         features: Where features are kept; by default beside the folder of the networks, for all runs.
-        progress: Called after each block of an extraction.
+        progress: Called after each block of an extraction, and after each epoch.
 
     Raises:
         StudyError: If a dense network misses the required accuracy, or a pruned one has other zeros than its mask.
@@ -94,9 +94,10 @@ class _Together:
         cells: dict[int, list[Cell]],
         working: Working,
         folder: Path,
-        progress: OnExtraction | None,
+        progress: OnStage | None,
     ) -> None:
         self.bench, self.study, self.cells, self.working = bench, bench.study, cells, working
+        self.progress = progress
         self.models = {trial: self.model(trial) for trial in cells}
         self.features = {t: trial_features(bench, model, folder, progress) for t, model in self.models.items()}
 
@@ -151,7 +152,14 @@ class _Together:
         done = self.working.done()
         if settings is not None and done < settings.epochs:
             state = self.working.state(len(groups))
-            train_heads(groups, settings, after_epoch=self._keep, device=self.bench.device, done=done, state=state)
+            heads = sum(len(group.heads) for group in groups)
+            clock = StageClock(f"epochs of {heads} last layers", done, settings.epochs, self.progress)
+
+            def keep(epoch: int, bank: Bank) -> None:
+                self._keep(epoch, bank)
+                clock.tell(epoch)
+
+            train_heads(groups, settings, after_epoch=keep, device=self.bench.device, done=done, state=state)
 
     def _group(self, trial: int) -> Group:
         own = self.features[trial]
@@ -210,7 +218,7 @@ class _Pruned(_Together):
         cells: dict[int, list[Cell]],
         working: Working,
         folder: Path,
-        progress: OnExtraction | None,
+        progress: OnStage | None,
     ) -> None:
         super().__init__(bench, cells, working, folder, progress)
         self.masks: dict[Cell, Mask] = {}

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from shrinkscope.experiments.data import ImageData, Part
 from shrinkscope.experiments.digits import Split
 from shrinkscope.experiments.heads.evaluate import Judged
-from shrinkscope.experiments.heads.extract import OnExtraction, extract
+from shrinkscope.experiments.heads.extract import extract
 from shrinkscope.experiments.heads.key import View
 from shrinkscope.experiments.heads.locate import FeaturesError, find_head
 from shrinkscope.experiments.heads.measure import Parts
 from shrinkscope.experiments.seeds import derived_seed
+from shrinkscope.experiments.stage import OnStage
 from shrinkscope.experiments.study import Bench
 from shrinkscope.performance.forward import placement
 
@@ -34,7 +35,7 @@ class TrialFeatures(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     measured: Parts
 
 
-def trial_features(bench: Bench, model: nn.Module, folder: Path, progress: OnExtraction | None) -> TrialFeatures:
+def trial_features(bench: Bench, model: nn.Module, folder: Path, progress: OnStage | None) -> TrialFeatures:
     """The features of a study's samples under one network, from files or computed now.
 
     Args:
