@@ -18,12 +18,15 @@ if TYPE_CHECKING:
         scan,
     )
     from shrinkscope.compression import (
+        CompensatedPruning,
+        InformedPruning,
         LowRank,
         MagnitudePruning,
         Mask,
         RandomPruning,
         StructuredPruning,
         UniformQuantisation,
+        compensate,
         compress,
         prune,
     )
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
         Uniform,
         WeightScale,
     )
-    from shrinkscope.performance import performance_difference
+    from shrinkscope.performance import performance_difference, reestimate_statistics
     from shrinkscope.quantity import Quantity
     from shrinkscope.weights import LayerSelection
 
@@ -57,12 +60,15 @@ _HOME = {
         "scan",
     ),
     "compression": (
+        "CompensatedPruning",
+        "InformedPruning",
         "LowRank",
         "MagnitudePruning",
         "Mask",
         "RandomPruning",
         "StructuredPruning",
         "UniformQuantisation",
+        "compensate",
         "compress",
         "prune",
     ),
@@ -78,7 +84,7 @@ _HOME = {
         "Uniform",
         "WeightScale",
     ),
-    "performance": ("performance_difference",),
+    "performance": ("performance_difference", "reestimate_statistics"),
     "quantity": ("Quantity",),
     "weights": ("LayerSelection",),
 }
@@ -86,11 +92,13 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "Comparison",
+    "CompensatedPruning",
     "Explanation",
     "FixedScale",
     "Gaussian",
     "GroupMeans",
     "InformedGaussian",
+    "InformedPruning",
     "InformedStudentT",
     "LayerSelection",
     "LowRank",
@@ -109,6 +117,7 @@ __all__ = [
     "UniformQuantisation",
     "WeightScale",
     "compare",
+    "compensate",
     "compress",
     "divergence",
     "explain",
@@ -116,6 +125,7 @@ __all__ = [
     "performance_difference",
     "plan",
     "prune",
+    "reestimate_statistics",
     "scan",
 ]
 

@@ -1,20 +1,25 @@
 """Compression: pruning, quantisation and low rank as values that compute masks or weights, and their application."""
 
 from shrinkscope.compression.apply import apply_mask, compress, hold, prune, release
+from shrinkscope.compression.compensated import CompensatedPruning, compensate
 from shrinkscope.compression.count import nearest_count
 from shrinkscope.compression.drift import LayerDrift, MaskDrift, mask_drift
+from shrinkscope.compression.informed import InformedPruning
 from shrinkscope.compression.low_rank import Factors, LowRank
 from shrinkscope.compression.magnitude import MagnitudePruning
 from shrinkscope.compression.mask import Mask, load_mask, save_mask
-from shrinkscope.compression.methods import CompressionMethod, PruningMethod
+from shrinkscope.compression.methods import CompressionMethod, InformedMethod, PruningMethod
 from shrinkscope.compression.quantise import UniformQuantisation
 from shrinkscope.compression.random_pruning import RandomPruning
 from shrinkscope.compression.scope import Scope
 from shrinkscope.compression.structured import StructuredPruning
 
 __all__ = [
+    "CompensatedPruning",
     "CompressionMethod",
     "Factors",
+    "InformedMethod",
+    "InformedPruning",
     "LayerDrift",
     "LowRank",
     "MagnitudePruning",
@@ -26,6 +31,7 @@ __all__ = [
     "StructuredPruning",
     "UniformQuantisation",
     "apply_mask",
+    "compensate",
     "compress",
     "hold",
     "load_mask",

@@ -1,23 +1,30 @@
 """Writing compression into a model: the only functions of shrinkscope that change a network."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from shrinkscope.compression.checks import listing
+from shrinkscope.compression.compensated import CompensatedPruning
 from shrinkscope.compression.held import HeldMask, held_masks, install, remove
+from shrinkscope.compression.informed import InformedPruning
 from shrinkscope.compression.locate import Place, locate, places_of
 from shrinkscope.compression.mask import Mask
-from shrinkscope.compression.methods import CompressionMethod, PruningMethod
+from shrinkscope.compression.methods import CompressionMethod, InformedMethod, PruningMethod
 from shrinkscope.compression.structured import StructuredPruning
 from shrinkscope.errors import CompressionError
 from shrinkscope.weights import compressible
 
 
-def prune(model: nn.Module, method: PruningMethod | Mask, *, generator: torch.Generator | None = None) -> Mask:
+def prune(
+    model: nn.Module, method: PruningMethod | InformedMethod | Mask, *, generator: torch.Generator | None = None
+) -> Mask:
     """Compute the mask of a pruning method and apply it once: the removed weights of ``model`` become zero, in place.
 
-    Later training may move them again (``mask_drift`` tells); ``hold`` keeps them at zero.
+    ``CompensatedPruning`` moves the weights that stay, too. Later training may move the removed ones again
+    (``mask_drift`` tells); ``hold`` keeps them at zero.
 
     Args:
         model: The network; its convolutions and linear layers are pruned, tied weights once.
@@ -31,12 +38,19 @@ def prune(model: nn.Module, method: PruningMethod | Mask, *, generator: torch.Ge
         CompressionError: If a weight cannot be ranked or written, or the mask does not fit. The model is unchanged.
         SelectionError: If the method selects no layer.
     """
+    if isinstance(method, CompensatedPruning):
+        weights = compressible(model)
+        mask, new = method.compressed_with_mask(weights)
+        _write(model, {name: new[name] for name in mask})
+        return mask
     mask = method if isinstance(method, Mask) else _mask_for(model, method, generator)
     apply_mask(model, mask)
     return mask
 
 
-def compress(model: nn.Module, method: CompressionMethod, *, generator: torch.Generator | None = None) -> Mask | None:
+def compress(
+    model: nn.Module, method: CompressionMethod | InformedMethod, *, generator: torch.Generator | None = None
+) -> Mask | None:
     """Write the compressed weights of any method into ``model``, in place.
 
     What is written equals ``method.compress(compressible(model), generator)`` bit by bit. Parameters keep their
@@ -54,14 +68,10 @@ def compress(model: nn.Module, method: CompressionMethod, *, generator: torch.Ge
         CompressionError: If a weight cannot be measured or written. The model is unchanged.
         SelectionError: If the method selects no layer.
     """
-    if isinstance(method, PruningMethod):
+    if isinstance(method, PruningMethod | InformedMethod):
         return prune(model, method, generator=generator)
     weights = compressible(model)
-    new = {name: weight for name, weight in method.compress(weights).items() if weight is not weights[name]}
-    places = {name: locate(model, name) for name in new}
-    with torch.no_grad():
-        for name, place in places.items():
-            place.parameter.copy_(new[name])
+    _write(model, {name: new for name, new in method.compress(weights).items() if new is not weights[name]})
     return None
 
 
@@ -124,7 +134,14 @@ def release(model: nn.Module) -> None:
             remove(owner, attribute, held)
 
 
-def _mask_for(model: nn.Module, method: PruningMethod, generator: torch.Generator | None) -> Mask:
+def _write(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    places = {name: locate(model, name) for name in weights}
+    with torch.no_grad():
+        for name, place in places.items():
+            place.parameter.copy_(weights[name])
+
+
+def _mask_for(model: nn.Module, method: PruningMethod | InformedPruning, generator: torch.Generator | None) -> Mask:
     mask = method.mask(compressible(model), generator)
     if isinstance(method, StructuredPruning):
         transposed = [name for name in mask if isinstance(locate(model, name).owner, _ConvTransposeNd)]

@@ -1,5 +1,7 @@
 """All methods as tagged unions, so that a configuration file decodes into them by its ``kind``."""
 
+from shrinkscope.compression.compensated import CompensatedPruning
+from shrinkscope.compression.informed import InformedPruning
 from shrinkscope.compression.low_rank import LowRank
 from shrinkscope.compression.magnitude import MagnitudePruning
 from shrinkscope.compression.quantise import UniformQuantisation
@@ -11,3 +13,6 @@ PruningMethod = MagnitudePruning | RandomPruning | StructuredPruning
 
 CompressionMethod = MagnitudePruning | RandomPruning | StructuredPruning | UniformQuantisation | LowRank
 """Every method: ``msgspec.convert({"kind": "magnitude", "level": 0.3}, CompressionMethod)`` builds one."""
+
+InformedMethod = InformedPruning | CompensatedPruning
+"""Prunings that hold a Σ⁻¹ gathered from data; no configuration file can say that."""

@@ -8,7 +8,8 @@ import msgspec
 from shrinkscope.divergence import student_t_kl
 from shrinkscope.errors import LatentError
 from shrinkscope.latent.located import require_degrees_of_freedom, require_elements
-from shrinkscope.latent.precision import Precision, Precisions
+from shrinkscope.latent.precision import Precision
+from shrinkscope.latent.precisions import Precisions
 from shrinkscope.quantity import Quantity
 from shrinkscope.weights import PairSummary
 

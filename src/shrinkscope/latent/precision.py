@@ -2,12 +2,13 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from shrinkscope.errors import LatentError
+from shrinkscope.latent.compensation import nearest_rows, removal_costs
 
 
 class Precision(ABC):
@@ -32,6 +33,43 @@ class Precision(ABC):
     @abstractmethod
     def rank(self) -> int:
         """Number of eigenvalues that are not zero up to rounding."""
+
+    def diagonal(self) -> Tensor:
+        """Its diagonal, float64 of shape (dim,).
+
+        Raises:
+            LatentError: If this structure does not know it.
+        """
+        raise LatentError(f"the diagonal of {_called(self)} is not known; use input moments, Fisher or K-FAC")
+
+    def nearest(self, x: Tensor, kept: Tensor, damping: float = 0.0) -> Tensor:
+        """The weights y of least (x − y)ᵀ(Σ⁻¹ + λI)(x − y) among those that are zero where they are not kept.
+
+        Args:
+            x: Float64, shape (dim,).
+            kept: Bool, the same shape.
+            damping: λ as a multiple of the mean diagonal entry of each block.
+
+        Raises:
+            LatentError: If this structure cannot say, or is singular on the kept weights.
+        """
+        raise LatentError(f"{_called(self)} has no closed form for the kept weights; use input moments")
+
+    def removal_costs(self, x: Tensor, kept: Tensor, damping: float = 0.0) -> Tensor:
+        """What (x − y)ᵀ(Σ⁻¹ + λI)(x − y) grows by when a kept weight of y goes too and the others make up for it.
+
+        Args:
+            x: Float64, shape (dim,): weights that are the nearest with those kept.
+            kept: Bool, the same shape.
+            damping: As for ``nearest``.
+
+        Returns:
+            One number a weight, zero where it is not kept.
+
+        Raises:
+            LatentError: As for ``nearest``.
+        """
+        raise LatentError(f"{_called(self)} has no closed form for the kept weights; use input moments")
 
 
 class DiagonalPrecision(Precision):
@@ -67,6 +105,18 @@ class DiagonalPrecision(Precision):
     def rank(self) -> int:
         """Number of positive values."""
         return int(torch.count_nonzero(self.values))
+
+    def diagonal(self) -> Tensor:
+        """The values."""
+        return self.values
+
+    def nearest(self, x: Tensor, kept: Tensor, damping: float = 0.0) -> Tensor:
+        """The kept weights as they are: they can make up for nothing."""
+        return torch.where(kept, x, 0.0)
+
+    def removal_costs(self, x: Tensor, kept: Tensor, damping: float = 0.0) -> Tensor:
+        """(vᵢ + λ)xᵢ² of the kept weights."""
+        return torch.where(kept, (self.values + damping * self.values.mean()) * x.square(), 0.0)
 
 
 class KroneckerPrecision(Precision):
@@ -119,6 +169,38 @@ class KroneckerPrecision(Precision):
         right = _ranks(self.right).sum(dim=1)
         return int((right * (self.outputs if self.left is None else _ranks(self.left))).sum())
 
+    def diagonal(self) -> Tensor:
+        """The products of the factors' diagonals."""
+        columns = self.right.diagonal(dim1=-2, dim2=-1).flatten(1).unsqueeze(1)
+        if self.left is None:
+            return columns.expand(-1, self.outputs, -1).reshape(-1)
+        return (self.left.diagonal(dim1=-2, dim2=-1).unsqueeze(-1) * columns).reshape(-1)
+
+    def nearest(self, x: Tensor, kept: Tensor, damping: float = 0.0) -> Tensor:
+        """Row by row and block by block; only where the rows are uncorrelated (no left factor)."""
+        return self._by_rows(nearest_rows, x, kept, damping)
+
+    def removal_costs(self, x: Tensor, kept: Tensor, damping: float = 0.0) -> Tensor:
+        """Row by row and block by block; only where the rows are uncorrelated (no left factor)."""
+        return self._by_rows(removal_costs, x, kept, damping)
+
+    def _by_rows(
+        self, function: Callable[[Tensor, Tensor, Tensor], Tensor], x: Tensor, kept: Tensor, damping: float
+    ) -> Tensor:
+        if self.left is not None:
+            raise LatentError(
+                "Σ⁻¹ couples the rows of a weight (K-FAC), so they have no closed form; use input moments"
+            )
+        groups, blocks, width, _ = self.right.shape
+        shape = (groups, self.outputs, blocks, width)
+        rows, where, found = x.reshape(shape), kept.reshape(shape), torch.empty(shape, dtype=torch.float64)
+        for group in range(groups):
+            for block in range(blocks):
+                matrix = self.right[group, block]
+                damped = matrix + damping * matrix.diagonal().mean() * torch.eye(width, dtype=torch.float64)
+                found[group, :, block] = function(rows[group, :, block], where[group, :, block], damped)
+        return found.reshape(-1)
+
 
 class PermutedPrecision(Precision):
     """Σ⁻¹ over weights that are stored in another order than the one its structure is written in.
@@ -146,7 +228,7 @@ class PermutedPrecision(Precision):
 
     def quadratic(self, x: Tensor) -> float:
         """xᵀΣ⁻¹x of weights as they are stored."""
-        return self.precision.quadratic(x.reshape(self.shape).permute(self.order).reshape(-1))
+        return self.precision.quadratic(self._permuted(x))
 
     def trace(self) -> float:
         """That of the structure."""
@@ -156,49 +238,28 @@ class PermutedPrecision(Precision):
         """That of the structure."""
         return self.precision.rank()
 
+    def diagonal(self) -> Tensor:
+        """That of the structure, in the order of storage."""
+        return self._stored(self.precision.diagonal())
 
-class Precisions(Mapping[str, Precision]):
-    """Σ⁻¹ of each layer by the name of its weight, and why other layers have none.
+    def nearest(self, x: Tensor, kept: Tensor, damping: float = 0.0) -> Tensor:
+        """Those of the structure, in the order of storage."""
+        return self._stored(self.precision.nearest(self._permuted(x), self._permuted(kept), damping))
 
-    Args:
-        name: Ending of the latents' columns, for example ``"input"``.
-        layers: Name of a weight → its precision; a tied weight under each of its names.
-        absent: Name of a tensor → why it has none.
-        description: What Σ⁻¹ is, in words, for records.
-    """
+    def removal_costs(self, x: Tensor, kept: Tensor, damping: float = 0.0) -> Tensor:
+        """Those of the structure, in the order of storage."""
+        return self._stored(self.precision.removal_costs(self._permuted(x), self._permuted(kept), damping))
 
-    def __init__(self, name: str, layers: Mapping[str, Precision], absent: Mapping[str, str], description: str) -> None:
-        self.name, self.description = name, description
-        self._layers, self._absent = dict(layers), dict(absent)
+    def _permuted(self, stored: Tensor) -> Tensor:
+        return stored.reshape(self.shape).permute(self.order).reshape(-1)
 
-    def __getitem__(self, layer: str) -> Precision:
-        return self._layers[layer]
+    def _stored(self, permuted: Tensor) -> Tensor:
+        back = sorted(range(len(self.order)), key=self.order.__getitem__)
+        return permuted.reshape([self.shape[k] for k in self.order]).permute(back).reshape(-1)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._layers)
 
-    def __len__(self) -> int:
-        return len(self._layers)
-
-    def __repr__(self) -> str:
-        return f"Precisions({self.name!r}, {self.description}, {len(self)} layers)"
-
-    def of(self, layer: str, dim: int) -> Precision:
-        """The precision of a layer.
-
-        Args:
-            layer: Name of its weight.
-            dim: Its number of weights.
-
-        Raises:
-            LatentError: If there is none, or it is that of a layer of another size; the message is the reason.
-        """
-        if layer not in self._layers:
-            raise LatentError(self._absent.get(layer, f"no Σ⁻¹ was gathered for {layer}"))
-        found = self._layers[layer]
-        if found.dim != dim:
-            raise LatentError(f"Σ⁻¹ of {layer} is for {found.dim} weights and the layer has {dim}; gather it anew")
-        return found
+def _called(precision: Precision) -> str:
+    return f"a {type(precision).__name__}"
 
 
 def _finite(values: Tensor, what: str) -> Tensor:

@@ -14,6 +14,7 @@ from shrinkscope.performance.evaluation import Evaluation
 from shrinkscope.performance.metrics import Metric, measured_in
 from shrinkscope.performance.predictions import Predictions, PredictionTally, predictions
 from shrinkscope.performance.reading import Kind, Reading
+from shrinkscope.performance.reestimate import reestimate_statistics
 from shrinkscope.performance.regression import residual_scale
 from shrinkscope.performance.synthetic import SyntheticInputs, synthetic_inputs
 from shrinkscope.performance.synthetic_tokens import synthetic_tokens
@@ -42,6 +43,7 @@ __all__ = [
     "predictions",
     "predictive_distances",
     "predictive_divergence",
+    "reestimate_statistics",
     "residual_scale",
     "synthetic_inputs",
     "synthetic_tokens",
