@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from shrinkscope.analysis import Comparison, compare
-from shrinkscope.analysis.grouping import merged
+from shrinkscope.analysis.group import merged
 from shrinkscope.errors import SelectionError
 
 PARTS = ("attn.q_proj", "mlp.down_proj")

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shrinkscope.analysis.place import place_of, pooled_expert
+from shrinkscope.analysis.place import place_of
+from shrinkscope.weights.mapping import expert_group
 
 
 @pytest.mark.parametrize(
@@ -68,5 +69,6 @@ def test_block_and_part_are_the_name_whatever_it_is(components):
     place = place_of(name)
     assert name.startswith(place.block)
     if place.numbered:
-        rest = pooled_expert(name[len(place.block) + 1 :])
+        rest = name[len(place.block) + 1 :]
+        rest = expert_group(rest) or rest
         assert place.part in (rest, rest.removesuffix(".weight"))

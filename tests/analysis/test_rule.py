@@ -50,7 +50,7 @@ def test_a_rule_is_read(text, expected):
         ("relative_ap2 > 1 inside x", "character 18: expected the end, found 'inside'; a rule is COLUMN > NUMBER"),
         (
             "relative_ap2 > 1 in",
-            "character 20: expected a glob, total, or one of layer, block, role, expert after 'in'",
+            "character 20: expected a glob, total, or one of layer, block, role, expert, mixture after 'in'",
         ),
         ("relative_ap2 > 1 in blok layers.*", r"character 25: .*'blok' is no kind of group \(did you mean 'block'\?\)"),
         ("relative_ap2 > 1 in a* b*", "character 24: expected the end, found 'b\\*'"),

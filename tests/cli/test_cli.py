@@ -49,7 +49,8 @@ def test_json_is_all_there_is_on_standard_output(files, monkeypatch, capsys):
     )
     assert (code, err) == (0, "")
     rows = json.loads(out)["rows"]
-    assert [row["layer"] for row in rows] == ["fc1.weight", "fc2.weight"]
+    assert [row["layer"] for row in rows] == ["fc2.weight", "fc1.weight"]
+    assert rows[0]["relative_ap2"] > rows[1]["relative_ap2"]
     assert set(rows[0]["divergences"]) == {"ap3_student_t_grouped"}
 
 

@@ -78,8 +78,9 @@ def test_files_are_written_although_a_gate_fails(files, tmp_path, monkeypatch, c
     for name in ("groups.csv", "groups.parquet", "report.html"):
         arguments = ("--group-by", "block", "--out", str(tmp_path / name), "--fail-if", "ap2 > 1")
         assert run(monkeypatch, capsys, *files, *arguments)[0] == 1
-    assert list(pd.read_csv(tmp_path / "groups.csv")["group"]) == ["layers.0", "layers.1"]
-    assert list(pd.read_parquet(tmp_path / "groups.parquet")["ap2"]) == [1.0, 25.0]
+    # The most damaged first.
+    assert list(pd.read_csv(tmp_path / "groups.csv")["group"]) == ["layers.1", "layers.0"]
+    assert list(pd.read_parquet(tmp_path / "groups.parquet")["ap2"]) == [25.0, 1.0]
     assert "failed: ap2 &gt; 1" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 

@@ -8,7 +8,7 @@ import msgspec
 from torch import nn
 
 from shrinkscope.analysis.comparison import Comparison
-from shrinkscope.analysis.grouping import summed
+from shrinkscope.analysis.group import merged
 from shrinkscope.analysis.informed import informed_latents, informed_names
 from shrinkscope.analysis.layer_cache import LayerCache, MeasuredLayer, keys_of
 from shrinkscope.analysis.measure import Reading, measure, relative
@@ -172,6 +172,10 @@ def _complete(pairing: Pairing, rows: Iterable[LayerRecord], selection: LayerSel
     return everything and paired and all(row.changed is not None for row in rows)
 
 
+_OF_GROUPS = ("cosine", "snr_db", "pattern", "distinct_dense", "distinct", "effective_bits_dense", "effective_bits")
+_OF_GROUPS += ("effective_rank", "divergences")
+
+
 def total_of(rows: Iterable[LayerRecord], sums: Iterable[PairMoments]) -> Total:
     """The measured layers together.
 
@@ -186,14 +190,20 @@ def total_of(rows: Iterable[LayerRecord], sums: Iterable[PairMoments]) -> Total:
     together = PairMoments()
     for _, moments in measured:
         together = together.merge(moments)
-    count = together.count
+    count, group = together.count, merged("total", [row for row, _ in measured])
     return Total(
         layers=len(measured),
         changed_layers=sum(1 for _, moments in measured if moments.changed),
         parameters=count,
+        changed=together.changed,
+        zeros_dense=together.zeros_dense,
+        zeros=together.zeros_compressed,
         sparsity_dense=together.zeros_dense / count if count else None,
         sparsity=together.zeros_compressed / count if count else None,
+        zeros_gained=together.zeros_gained,
+        zeros_lost=together.zeros_lost,
         ap2=together.square_delta,
         relative_ap2=relative(together),
-        divergences=summed([row.divergences for row, _ in measured]),
+        max_abs_delta=together.largest_delta,
+        **{name: getattr(group, name) for name in _OF_GROUPS},
     )

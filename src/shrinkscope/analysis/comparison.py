@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from shrinkscope.analysis.gates import GateVerdict, check, gate_columns
-from shrinkscope.analysis.grouping import Grouped, flat_divergences, group_rows
+from shrinkscope.analysis.group import flat_divergences
+from shrinkscope.analysis.grouping import Grouped, group_rows
+from shrinkscope.analysis.order import worst_first
 from shrinkscope.analysis.records import ComparisonRecord, LayerRecord, Settings, Total
 from shrinkscope.analysis.rule import Rule, parse_rule
 from shrinkscope.errors import SelectionError
@@ -82,7 +84,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         Args:
             by: ``layer`` for the tensors of a module (weight and bias), ``block`` for the numbered units of the
                 network, ``role`` for the same part of all blocks, ``expert`` for the same part of all experts of a
-                block.
+                block, ``mixture`` for all experts of a block.
 
         Returns:
             One row a group.
@@ -91,6 +93,18 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
             SelectionError: If there is no such grouping.
         """
         return Grouped(by=by, rows=group_rows(self.rows, by), comparison=self)  # type: ignore[arg-type]  # just checked
+
+    def sorted_by(self, column: str) -> "Comparison":
+        """The same comparison with the most damaged layers first, instead of the order of the network.
+
+        Args:
+            column: What to sort by: the largest values first, or the smallest of those in which less left is more
+                damage, such as ``cosine`` and ``snr_db``; layers without a value come last.
+
+        Raises:
+            SelectionError: If no row has numbers of that name.
+        """
+        return msgspec.structs.replace(self, rows=worst_first(self.rows, column))
 
     def gated(self, rules: Iterable[str | Rule]) -> "Comparison":
         """Hold this comparison against rules of what a compression must not do.

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from shrinkscope.analysis.grouping import GroupRecord, decibels, group_key, merged
+from shrinkscope.analysis.group import GroupRecord, decibels, merged
+from shrinkscope.analysis.grouping import group_key
 from shrinkscope.analysis.records import LayerRecord
 from shrinkscope.analysis.rule import NO_PATTERN, TENSORS, TEXTS, TOTAL, Rule
 from shrinkscope.errors import SelectionError

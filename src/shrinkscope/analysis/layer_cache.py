@@ -19,7 +19,7 @@ from shrinkscope.weights import CHUNK, PairMoments, TensorPair, TensorView, Weig
 from shrinkscope.weights.mapping import Rules
 from shrinkscope.weights.summary import pieces_of
 
-SCHEMA = 1
+SCHEMA = 2
 """Part of every key: changes when a row changes its meaning."""
 
 _FILE = "diff.sqlite"

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import torch
 
-from shrinkscope.analysis.grouping import decibels
+from shrinkscope.analysis.group import decibels
 from shrinkscope.analysis.records import LayerRecord
 from shrinkscope.errors import DivergenceError, LatentError
 from shrinkscope.latent import Latent
@@ -132,6 +132,8 @@ def _measured(summary: PairSummary, latents: Sequence[Latent]) -> LayerRecord:
         parameters=moments.count,
         stored=summary.pair.compressed.stored,
         changed=moments.changed,
+        zeros_dense=moments.zeros_dense,
+        zeros=moments.zeros_compressed,
         sparsity_dense=moments.zeros_dense / moments.count,
         sparsity=moments.zeros_compressed / moments.count,
         zeros_gained=moments.zeros_gained,

@@ -4,10 +4,11 @@ import re
 
 import msgspec
 
+from shrinkscope.weights.mapping import expert_group
+
 _WEIGHT = ".weight"
 _NUMBERED = re.compile(r"^(.*?)_?\d+$")  # layer1, encoder_layer_3, denselayer12
 _LAST_NUMBER = re.compile(r"^.*?(\d+)$")
-_EXPERT = re.compile(r"(experts?(?:\.expert)?[._])(\d+)(?=\.)")
 # How deep a unit of this kind lies. A stage consists of layers and a layer of blocks, so that the unit of
 # stages.0.blocks.2 is the inner one; that of block.3.layer.1 is the outer one, since nothing here lies in a block.
 _DEPTHS = {"stage": 0, "layer": 1, "down_block": 1, "up_block": 1, "denseblock": 1, "block": 2, "resnet": 2} | {
@@ -69,8 +70,8 @@ def place_of(name: str) -> Place:
     if not end:
         module, _, parameter = name.rpartition(".")
         return Place(module or name, parameter or "weight", numbered=False)
-    part = without_weight(pooled_expert(".".join(components[end:])))
-    return Place(".".join(components[:end]), part, numbered=True)
+    rest = ".".join(components[end:])
+    return Place(".".join(components[:end]), without_weight(expert_group(rest) or rest), numbered=True)
 
 
 def without_weight(name: str) -> str:
@@ -80,15 +81,6 @@ def without_weight(name: str) -> str:
     ('fc1', 'fc1.bias', 'weight')
     """
     return name.removesuffix(_WEIGHT)
-
-
-def pooled_expert(name: str) -> str:
-    """Write a ``*`` for the number of an expert of a mixture.
-
-    >>> pooled_expert("model.layers.3.mlp.experts.12.up_proj.weight"), pooled_expert("layers.3.up_proj")
-    ('model.layers.3.mlp.experts.*.up_proj.weight', 'layers.3.up_proj')
-    """
-    return _EXPERT.sub(r"\1*", name)
 
 
 def stem(component: str) -> str:

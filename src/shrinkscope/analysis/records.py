@@ -16,7 +16,8 @@ class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
         dtype: How it is stored after compression.
         parameters: Number of elements.
         changed: Elements whose values differ; None when the values could not be compared.
-        sparsity_dense, sparsity: Fraction of elements equal to zero before and after, in [0, 1]; exact.
+        zeros_dense, zeros: Elements equal to zero before and after.
+        sparsity_dense, sparsity: These as a fraction of the elements, in [0, 1].
         zeros_gained, zeros_lost: Elements that became zero, and that ceased to be zero.
         stored: Numbers that the compressed network keeps in place of this tensor, such as those of two factors; None
             where it keeps the tensor itself.
@@ -46,6 +47,8 @@ class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
     parameters: int
     stored: int | None = None
     changed: int | None = None
+    zeros_dense: int | None = None
+    zeros: int | None = None
     sparsity_dense: float | None = None
     sparsity: float | None = None
     zeros_gained: int | None = None
@@ -77,19 +80,38 @@ class Total(msgspec.Struct, frozen=True, kw_only=True):
         layers: Layers measured.
         changed_layers: Layers in which at least one value differs.
         parameters: Their elements.
+        changed: Elements whose values differ.
+        zeros_dense, zeros: Elements equal to zero before and after.
         sparsity_dense, sparsity: Fraction of zeros among them before and after; None when there are no elements.
+        zeros_gained, zeros_lost: Elements that became zero, and that ceased to be zero.
         ap2: Sum of the layers' AP2, in squared weight units.
         relative_ap2: Σ‖Δ‖²/Σ‖ω‖²; None when all dense weights are zero.
+        cosine, max_abs_delta, snr_db, pattern, distinct_dense, distinct, effective_bits_dense, effective_bits,
+            effective_rank: Of all layers as one group, as ``GroupRecord`` defines them.
         divergences: Column → sum over the layers for which it is defined: the divergence of the product measure.
     """
 
     layers: int
     changed_layers: int
     parameters: int
+    changed: int
+    zeros_dense: int
+    zeros: int
     sparsity_dense: float | None
     sparsity: float | None
+    zeros_gained: int
+    zeros_lost: int
     ap2: float
     relative_ap2: float | None
+    cosine: float | None
+    max_abs_delta: float
+    snr_db: float | None
+    pattern: str | None
+    distinct_dense: int | None
+    distinct: int | None
+    effective_bits_dense: float | None
+    effective_bits: float | None
+    effective_rank: float | None
     divergences: dict[str, Quantity]
 
 

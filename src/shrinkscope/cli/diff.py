@@ -22,6 +22,7 @@ from shrinkscope.cli.options import (
     Scale,
     SortBy,
     Top,
+    device_of,
     progress_bar,
     selection_of,
     token_ids,
@@ -74,6 +75,18 @@ def diff(
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Threads; all cores by default.", show_default=False)
     ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device",
+            help="Where the sums are taken: cpu, by the compiled kernel; cuda, by PyTorch on a GPU; auto, on a GPU if "
+            "there is one.",
+        ),
+    ] = "cpu",
+    rank: Annotated[
+        bool,
+        typer.Option("--rank", help="Also the effective rank of each Δ, which takes longer than everything else."),
+    ] = False,
     cache: Annotated[
         Path | None,
         typer.Option(
@@ -110,15 +123,16 @@ def diff(
         require_grouping(group_by)
     gates = _rules(fail_if or [], latents)
     mapping = rules_of(rename, rules, kept, heads)
-    comparison = _compare(
-        dense, compressed, selection, latents, mapping, exact=exact, threads=threads, cache=_cache(cache, resume)
-    ).gated(gates)
+    reading = {"exact": exact, "threads": threads, "device": _gpu(device), "rank": rank}
+    comparison = _compare(dense, compressed, selection, latents, mapping, cache=_cache(cache, resume), **reading)
+    comparison = comparison.gated(gates)
     if out is not None:
         from shrinkscope.report import save_comparison
 
-        save_comparison(comparison, out, group_by=group_by)
+        save_comparison(comparison, out, group_by=group_by, sort=sort)
     if json:
-        typer.echo((comparison.grouped_by(group_by) if group_by else comparison).to_json())
+        ordered = comparison.sorted_by(sort)
+        typer.echo((ordered.grouped_by(group_by).sorted_by(sort) if group_by else ordered).to_json())
     else:
         from shrinkscope.report import print_comparison
 
@@ -179,6 +193,11 @@ def _gathered(
             bar.update(tasks[stage], completed=done)
 
         return informed_latents(latents or [], model, given, layers=selection, progress=tell, **options)
+
+
+def _gpu(asked: str) -> str | None:
+    chosen = device_of(asked)
+    return None if chosen == "cpu" else chosen
 
 
 def _cache(chosen: Path | None, resume: bool) -> Path | None:

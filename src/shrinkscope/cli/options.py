@@ -59,7 +59,7 @@ GroupBy = Annotated[
         "--group-by",
         metavar="GROUP",
         help="Rows are groups of tensors: layer (weight and bias of a module), block (numbered units), role (the same "
-        "part of all blocks) or expert (the same part of all experts of a block).",
+        "part of all blocks), expert (the same part of all experts of a block) or mixture (all experts of a block).",
         show_default=False,
     ),
 ]
@@ -115,6 +115,29 @@ Scale = Annotated[
         show_default=False,
     ),
 ]
+
+
+def device_of(asked: str) -> str:
+    """The device that is meant: ``auto`` is a GPU where there is one.
+
+    Args:
+        asked: auto, cpu or cuda.
+
+    Raises:
+        SelectionError: If it is none of these, or there is no GPU.
+    """
+    from shrinkscope.errors import SelectionError
+
+    if asked not in ("auto", "cpu", "cuda"):
+        raise SelectionError(f"--device {asked}: expected auto, cpu or cuda")
+    if asked == "cpu":
+        return asked
+    import torch
+
+    available = torch.cuda.is_available()
+    if asked == "cuda" and not available:
+        raise SelectionError("--device cuda: torch finds no GPU here; give --device cpu")
+    return "cuda" if available else "cpu"
 
 
 def token_ids(inputs: "Tensor") -> "Tensor":

@@ -119,10 +119,39 @@ def prune(
     weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help=_WEIGHTS)],
     plan: Annotated[Path, typer.Argument(metavar="PLAN", help="What shrinkscope plan wrote: .toml or .json.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The pruned weights: .safetensors.")],
+    compensate: Annotated[
+        bool,
+        typer.Option(
+            "--compensate",
+            help="Remove the weights that the others can make up for, and let them; needs --network and --inputs.",
+        ),
+    ] = False,
+    reestimate: Annotated[
+        bool,
+        typer.Option(
+            "--reestimate",
+            help="Afterwards estimate the statistics of batch norm anew; needs --network and --inputs.",
+        ),
+    ] = False,
+    network: Annotated[
+        str | None, typer.Option("--network", help="Architecture, as for shrinkscope plan.", show_default=False)
+    ] = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option("--inputs", metavar="SOURCE", help="Unlabelled inputs, as for plan.", show_default=False),
+    ] = None,
+    count: Annotated[int, typer.Option("--count", help="Inputs to look at, the first so many.", min=2)] = 512,
+    rounds: Annotated[
+        int, typer.Option(help="Rounds in which weights go with --compensate; more are better and slower.", min=1)
+    ] = 4,
+    damping: Annotated[
+        float, typer.Option(help="Of the input moments, as a multiple of their mean; more moves weights less.", min=0.0)
+    ] = 0.01,
 ) -> None:
     """Set the weights to zero that a plan removes, and write all tensors as safetensors.
 
     Example: shrinkscope prune dense.npz plan.toml --out pruned.safetensors
+    Example: shrinkscope prune dense.npz plan.toml --compensate --network resnet20 --inputs images.npz --out pruned.safetensors
     """
     from shrinkscope.analysis.plan import Plan
     from shrinkscope.errors import OutputError
@@ -131,9 +160,25 @@ def prune(
     if out.suffix.lower() != ".safetensors":
         raise OutputError(f"cannot write {out}: unknown suffix; expected .safetensors")
     made = Plan.load(plan)
-    tensors = {name: view.read() for name, view in open_weights(weights).items()}
-    mask = made.mask(tensors)
-    save_tensors(out, mask.applied_to(tensors))
+    if not (compensate or reestimate):
+        tensors = {name: view.read() for name, view in open_weights(weights).items()}
+        mask = made.mask(tensors)
+        tensors = mask.applied_to(tensors)
+    else:
+        from shrinkscope.cli.pruning import pruned_with_inputs
+
+        mask, tensors = pruned_with_inputs(
+            made,
+            weights,
+            network,
+            inputs,
+            count,
+            compensate=compensate,
+            reestimate=reestimate,
+            rounds=rounds,
+            damping=damping,
+        )
+    save_tensors(out, tensors)
     typer.echo(f"{out}: {mask.removed():,} of {mask.size():,} planned weights are zero ({100 * mask.sparsity:.1f} %).")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shrinkscope.cli.options import Json
+from shrinkscope.cli.options import Json, device_of
 
 if TYPE_CHECKING:
     from shrinkscope.experiments.plan import Plan
@@ -71,7 +71,7 @@ def run(
         return
     from shrinkscope.experiments import distributed
 
-    chosen = _device(device)
+    chosen = device_of(device)
     with distributed.processes(chosen):
         count = _workers(workers, chosen)
         plans, broken = _plans(studies, data, weights, out, chosen, count, only, dry_run)
@@ -99,19 +99,6 @@ def _show_shipped(json: bool) -> None:
     width = max(map(len, shipped))
     for name, said in shipped.items():
         typer.echo(f"{name:{width}}  {said}")
-
-
-def _device(asked: str) -> str:
-    import torch
-
-    from shrinkscope.errors import SelectionError
-
-    if asked not in ("auto", "cpu", "cuda"):
-        raise SelectionError(f"--device {asked}: expected auto, cpu or cuda")
-    available = torch.cuda.is_available()
-    if asked == "cuda" and not available:
-        raise SelectionError("--device cuda: torch finds no GPU here; give --device cpu")
-    return ("cuda" if available else "cpu") if asked == "auto" else asked
 
 
 def _workers(asked: int | None, device: str) -> int:

@@ -1,11 +1,14 @@
 """The table of damage: a row a layer, or a row a group of layers, the most damaged first."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
 from shrinkscope.analysis import Comparison, LayerRecord
-from shrinkscope.analysis.grouping import GroupBy, Grouped, GroupRecord, merged
+from shrinkscope.analysis.group import GroupRecord, merged
+from shrinkscope.analysis.grouping import GroupBy, Grouped
+from shrinkscope.analysis.order import SMALLEST_FIRST
 from shrinkscope.errors import SelectionError
 from shrinkscope.report.format import counted, shape
 from shrinkscope.report.sheet import Cell, Column, Sheet, quantity_cell, sort_rows, value, whole, words
@@ -19,6 +22,8 @@ _FIELDS: dict[str, Column] = {
     "measured": Column(title="tensors", priority=4),
     "parameters": Column(title="weights", priority=3),
     "changed": Column(title="changed", status="exact", meaning="Weights whose values differ."),
+    "zeros_dense": Column(title="zeros", stage="before, number", status="exact"),
+    "zeros": Column(title="zeros", stage="after, number", status="exact"),
     "sparsity_dense": Column(title="zeros", stage="before", unit="%", priority=4, status="exact"),
     "sparsity": Column(
         title="zeros", stage="after", unit="%", status="exact", meaning="Share of the weights that are exactly zero."
@@ -53,20 +58,45 @@ _FIELDS: dict[str, Column] = {
     "distinct_dense": Column(title="distinct", stage="before", status="exact"),
     "distinct": Column(title="distinct", stage="after", status="exact", meaning="Different values.", priority=7),
     "effective_bits_dense": Column(title="eff. bits", stage="before", unit="bit", status="exact"),
-    "effective_bits": Column(title="eff. bits", stage="after", unit="bit", status="exact", priority=6),
+    "effective_bits": Column(
+        title="eff. bits",
+        stage="after",
+        unit="bit",
+        status="exact",
+        meaning="Bits a weight that tell the different values apart.",
+        priority=6,
+    ),
+    "effective_rank": Column(
+        title="eff. rank",
+        stage="of Δ",
+        status="exact",
+        meaning="In how many directions Δ moves the weights: exp of the entropy of its energy over its singular "
+        "vectors; an upper bound for more than 1,024 rows and columns.",
+        priority=1,
+    ),
 }
 _KINDS = {"sparsity_dense": "percent", "sparsity": "percent", "cosine": "fine"}
-_COUNTS = ("measured", "parameters", "changed", "zeros_gained", "zeros_lost", "distinct", "distinct_dense")
+_COUNTS = (
+    "measured",
+    "parameters",
+    "changed",
+    "zeros_dense",
+    "zeros",
+    "zeros_gained",
+    "zeros_lost",
+    "distinct",
+    "distinct_dense",
+)
 # Of these a table shows what it is sorted by, and of those what any row has.
-_ON_DEMAND = ("changed", "zeros_gained", "zeros_lost", "distinct_dense", "effective_bits_dense")
-_IF_ANY = ("shape", "measured", "pattern", "snr_db", "distinct", "effective_bits")
-_SMALLEST_FIRST = ("cosine", "snr_db", "distinct", "effective_bits")  # where less left is more damage
+_ON_DEMAND = ("changed", "zeros_dense", "zeros", "zeros_gained", "zeros_lost", "distinct_dense", "effective_bits_dense")
+_IF_ANY = ("shape", "measured", "pattern", "snr_db", "distinct", "effective_bits", "effective_rank")
 _WHAT: dict[GroupBy | None, str] = {
     None: "layer",
     "layer": "module",
     "block": "block",
     "role": "role",
     "expert": "expert group",
+    "mixture": "mixture or tensor",
 }
 
 
@@ -103,7 +133,7 @@ def layer_sheet(result: Comparison | Grouped, *, sort: str = "relative_ap2", top
         rows=tuple((_name(row), *(_cell(row, name) for name in names)) for row in measured),
         total=(words("all measured layers"), *(_total(comparison, total, name) for name in names)),
     )
-    ordered = sort_rows(sheet, 1 + names.index(sort), ascending=sort in _SMALLEST_FIRST)
+    ordered = sort_rows(sheet, 1 + names.index(sort), ascending=sort in SMALLEST_FIRST)
     return msgspec.structs.replace(ordered, rows=ordered.rows[:top])
 
 
@@ -143,9 +173,10 @@ def _name(row: Row) -> Cell:
 
 
 def _cell(row: Row, name: str) -> Cell:
-    if name not in _FIELDS:
-        return quantity_cell(row.divergences.get(name))
-    amount = getattr(row, name)
+    return _written(name, getattr(row, name)) if name in _FIELDS else quantity_cell(row.divergences.get(name))
+
+
+def _written(name: str, amount: Any) -> Cell:
     if name == "shape":
         return words(shape(amount))
     if name == "pattern":
@@ -154,11 +185,9 @@ def _cell(row: Row, name: str) -> Cell:
 
 
 def _total(comparison: Comparison, together: GroupRecord, name: str) -> Cell:
-    # A shape and a number of different values have no total; the cosine of all weights as one vector is one.
     if name not in _FIELDS:
         return quantity_cell(comparison.total.divergences.get(name))
     if name in comparison.total.__struct_fields__:  # what the comparison itself says is not said in other digits
-        amount = getattr(comparison.total, name)
-        return whole(amount) if name in _COUNTS else value(amount, _KINDS.get(name, "number"))
-    known = name in together.__struct_fields__ and name != "pattern" and together.measurable
-    return _cell(together, name) if known else Cell("", None)
+        return _written(name, getattr(comparison.total, name))
+    # A shape has no total.
+    return _cell(together, name) if name in together.__struct_fields__ else Cell("", None)

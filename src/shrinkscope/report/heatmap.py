@@ -7,7 +7,7 @@ from itertools import groupby
 import msgspec
 
 from shrinkscope.analysis import Comparison, LayerRecord
-from shrinkscope.analysis.grouping import GroupRecord, merged
+from shrinkscope.analysis.group import GroupRecord, merged
 from shrinkscope.analysis.place import Place, place_of, without_weight
 from shrinkscope.report.format import counted, number, percent, printable
 from shrinkscope.report.sheet import Cell, Column, Sheet, value, words

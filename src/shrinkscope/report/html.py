@@ -224,7 +224,7 @@ def _compared(comparison: Comparison) -> _Compared:
 
 def _groups(comparison: Comparison) -> list[Sheet]:
     """Tables by block, by role and by expert, where they say something that the table by layer does not."""
-    sheets = [layer_sheet(comparison.grouped_by(by)) for by in ("block", "role", "expert")]
+    sheets = [layer_sheet(comparison.grouped_by(by)) for by in ("block", "role", "expert", "mixture")]
     measured = sum(row.measurable for row in comparison.rows)
     return [sheet for sheet in sheets if 1 < len(sheet.rows) < measured]
 

@@ -10,18 +10,24 @@ SUFFIXES = (".html", ".json", ".csv", ".parquet")
 
 
 def save_comparison(
-    result: Comparison | Explanation, path: str | os.PathLike[str], *, group_by: str | None = None
+    result: Comparison | Explanation,
+    path: str | os.PathLike[str],
+    *,
+    group_by: str | None = None,
+    sort: str | None = None,
 ) -> None:
     """Write a comparison or an explanation as a report or as data, all or nothing.
 
     Args:
         result: The comparison or the explanation.
         path: The file; .html is a report, .json has everything, .csv and .parquet have the rows of the layers.
-        group_by: ``layer``, ``block``, ``role`` or ``expert``: .csv and .parquet have the rows of these groups, and
-            the .json of a comparison has them as well; a report has groups in any case.
+        group_by: ``layer``, ``block``, ``role``, ``expert`` or ``mixture``: .csv and .parquet have the rows of these
+            groups, and the .json of a comparison has them as well; a report has groups in any case.
+        sort: Column by which the rows of .csv, .parquet and of a comparison's .json are sorted, the most damaged
+            first; the order of the network when None. Tables of a report are sorted by whoever reads it.
 
     Raises:
-        SelectionError: If there is no grouping of that name.
+        SelectionError: If there is no grouping or no column of that name.
         OutputError: If the suffix is another, or the file cannot be written.
     """
     suffix = Path(path).suffix.lower()
@@ -34,9 +40,12 @@ def save_comparison(
         write_report(path, comparison_report(result))
         return
     comparison = result.comparison if isinstance(result, Explanation) else result
+    if sort is not None:
+        comparison = comparison.sorted_by(sort)
     if group_by is not None and not (suffix == ".json" and isinstance(result, Explanation)):
-        comparison.grouped_by(group_by).save(path)
-    elif suffix == ".json":
+        groups = comparison.grouped_by(group_by)
+        (groups if sort is None else groups.sorted_by(sort)).save(path)
+    elif suffix == ".json" and isinstance(result, Explanation):
         result.save(path)
     else:
         comparison.save(path)

@@ -75,7 +75,8 @@ def print_comparison(
         console: Where to print; standard output when None.
         sort: Column to sort by, most damaged first.
         top: Most rows; all when None.
-        group_by: Rows are groups of layers: ``layer``, ``block``, ``role`` or ``expert``; single layers when None.
+        group_by: Rows are groups of layers: ``layer``, ``block``, ``role``, ``expert`` or ``mixture``; single layers
+            when None.
 
     Raises:
         SelectionError: If there is no column or no grouping of that name.

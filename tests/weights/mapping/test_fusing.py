@@ -6,7 +6,7 @@ from torch import Tensor
 
 from shrinkscope.errors import PairingError
 from shrinkscope.weights import open_weights
-from shrinkscope.weights.mapping import Fusion, Rules, Step, comparable, expert_group
+from shrinkscope.weights.mapping import Fusion, Rules, Step, comparable, expert_group, mixture
 
 
 def rand(*shape: int, seed: int = 0) -> Tensor:
@@ -163,14 +163,17 @@ def test_patterns_that_cannot_be_filled_are_refused(fused, parts, message):
 
 
 @pytest.mark.parametrize(
-    ("name", "group"),
+    ("name", "group", "whole"),
     [
-        ("layers.3.experts.12.w1", "layers.3.experts.*.w1"),
-        ("experts.0.up.weight", "experts.*.up.weight"),
-        ("l.1.mlp.shared_expert.gate.weight", None),
-        ("l.1.mlp.experts.gate_up_proj", None),
-        ("l.1.my_experts.3.w", None),
+        ("layers.3.experts.12.w1", "layers.3.experts.*.w1", "layers.3.experts"),
+        ("experts.0.up.weight", "experts.*.up.weight", "experts"),
+        ("l.1.moe.experts.expert_7.w1", "l.1.moe.experts.expert_*.w1", "l.1.moe.experts.expert"),
+        ("l.1.moe.expert.7.w1", "l.1.moe.expert.*.w1", "l.1.moe.expert"),
+        ("l.1.mlp.shared_expert.gate.weight", None, None),
+        ("l.1.mlp.shared_experts.gate.weight", None, None),
+        ("l.1.mlp.experts.gate_up_proj", None, "l.1.mlp.experts"),
+        ("l.1.my_experts.3.w", None, None),
     ],
 )
-def test_experts_of_one_mixture_share_a_group(name, group):
-    assert expert_group(name) == group
+def test_experts_of_one_mixture_share_a_group(name, group, whole):
+    assert (expert_group(name), mixture(name)) == (group, whole)
