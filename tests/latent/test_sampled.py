@@ -65,6 +65,40 @@ def test_layers_share_their_draws():
     assert latent.divergence(one) != msgspec.structs.replace(latent, seed=1).divergence(one)
 
 
+def test_a_radius_and_an_angle_give_the_exact_latent_too():
+    # Five standard errors: fails by chance with probability 6e-7 over the choice of the seed.
+    dense = weights()
+    summary = summary_of(dense, pruned(dense, 0.6), 20)
+    exact = StudentT(scale=FixedScale(), projection=GroupMeans(groups=20)).divergence(summary).value
+    found = [
+        SampledStudentT(samples=20_000, draws=draws, projection=GroupMeans(groups=20)).divergence(summary)
+        for draws in ("distance", "coordinates")
+    ]
+    assert all(abs(quantity.value - exact) < 5 * error_of(quantity) for quantity in found)
+    # Both standard errors estimate one deviation from 20,000 draws; their ratio is 1 up to a few percent.
+    assert error_of(found[0]) == pytest.approx(error_of(found[1]), rel=0.1)
+
+
+@pytest.mark.parametrize("draws", ["distance", "coordinates"])
+def test_draws_of_ones_own_leave_the_noise_in_differences(draws):
+    # 200 pairs of changes that differ by 1e-9: with common draws the difference is nothing, with draws of its own it
+    # has the variance 2·SE². The mean of 200 squares over it is 1 ± 0.1; outside 0.5 to 1.5 with probability 6e-7.
+    dense = weights()
+    own = SampledStudentT(samples=500, draws=draws, common=False, projection=GroupMeans(groups=20))
+    shared = msgspec.structs.replace(own, common=True)
+    squares = []
+    for seed in range(200):
+        change = pruned(dense, 0.6) + 1e-6 * weights(seed + 2)
+        one, other = (summary_of(dense, change + shift, 20) for shift in (0.0, 1e-9))
+        found = own.divergence(one), own.divergence(other)
+        squares.append((found[0].value - found[1].value) ** 2 / (2 * error_of(found[0]) ** 2))
+        if seed == 0:
+            assert abs(shared.divergence(one).value - shared.divergence(other).value) < 1e-3 * error_of(found[0])
+            assert own.divergence(one) == found[0]
+            assert msgspec.structs.replace(own, seed=1).divergence(one) != found[0]
+    assert 0.5 < sum(squares) / len(squares) < 1.5
+
+
 def test_a_small_change_is_noise():
     # δ = 0.005 is 0.35 standard errors of 20,000 samples from zero: unresolved with probability 0.996; fixed seed.
     dense = weights()
@@ -75,8 +109,9 @@ def test_a_small_change_is_noise():
 
 def test_no_change_is_exactly_zero():
     dense = weights()
-    same = SampledStudentT(samples=100).divergence(summary_of(dense, dense.clone(), 100))
-    assert (same.value, same.standard_error, same.unresolved) == (0.0, 0.0, False)
+    # So many samples would take hours if they were drawn.
+    same = SampledStudentT(samples=10**12).divergence(summary_of(dense, dense.clone(), 100))
+    assert (same.value, same.standard_error, same.unit, same.unresolved) == (0.0, 0.0, "nats", False)
 
 
 @pytest.mark.parametrize(
