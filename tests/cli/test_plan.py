@@ -3,13 +3,17 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from shrinkscope.analysis.plan import Plan, plan
 from shrinkscope.cli import main
+from shrinkscope.curvature import input_moments
 from shrinkscope.experiments.digits import DigitsNet
+from shrinkscope.experiments.zoo import load_inputs, load_network
+from shrinkscope.performance import reestimate_statistics
 from shrinkscope.weights import save_tensors
 
 
@@ -65,3 +69,73 @@ def test_mistakes_are_one_line(weights, tmp_path, monkeypatch, capsys):
     code, _, err = run(monkeypatch, capsys, "prune", weights, "plan.toml", "--out", str(tmp_path / "out.pt"))
     assert code == 2
     assert "unknown suffix; expected .safetensors" in err
+
+
+def test_the_kept_weights_make_up_for_the_others_and_statistics_are_taken_anew(weights, tmp_path, monkeypatch, capsys):
+    file, pruned = str(tmp_path / "plan.toml"), tmp_path / "pruned.safetensors"
+    code, _, _ = run(
+        monkeypatch,
+        capsys,
+        "plan",
+        weights,
+        "--network",
+        "digits",
+        "--sparsity",
+        "0.5",
+        "--allocation",
+        "uniform",
+        "--out",
+        file,
+    )
+    assert code == 0
+    inputs = ["--network", "digits", "--inputs", "digits", "--count", "64"]
+    options = [*inputs, "--compensate", "--reestimate", "--rounds", "2", "--damping", "0.02"]
+    code, out, err = run(monkeypatch, capsys, "prune", weights, file, *options, "--out", str(pruned))
+    assert (code, err) == (0, "")
+    assert "planned weights are zero (50.0 %)" in out
+    network = load_network("digits")
+    network.load_state_dict(load_file(weights))
+    seen = load_inputs("digits")[:64]
+    Plan.load(file).apply(network, precisions=input_moments(network, seen).precisions(), rounds=2, damping=0.02)
+    reestimate_statistics(network, seen)
+    found = load_file(pruned)
+    assert found.keys() == network.state_dict().keys()
+    assert all(torch.equal(found[name], value) for name, value in network.state_dict().items())
+
+
+def test_what_carrying_out_needs_is_named(weights, tmp_path, monkeypatch, capsys):
+    file, out = str(tmp_path / "plan.toml"), ["--out", str(tmp_path / "p.safetensors")]
+    run(
+        monkeypatch,
+        capsys,
+        "plan",
+        weights,
+        "--network",
+        "digits",
+        "--sparsity",
+        "0.5",
+        "--allocation",
+        "uniform",
+        "--out",
+        file,
+    )
+    code, _, err = run(monkeypatch, capsys, "prune", weights, file, "--compensate", *out)
+    assert code == 2
+    assert err.startswith(
+        "shrinkscope: --network and --inputs not given; --compensate and --reestimate run the network"
+    )
+    code, _, err = run(monkeypatch, capsys, "prune", weights, file, "--reestimate", "--network", "digits", *out)
+    assert (code, "--inputs not given" in err) == (2, True)
+
+
+def test_nothing_to_estimate_anew_is_an_error(tmp_path, monkeypatch, capsys):
+    torch.manual_seed(0)
+    dense, file = str(tmp_path / "lenet.safetensors"), str(tmp_path / "plan.toml")
+    save_tensors(dense, load_network("lenet300").state_dict())
+    common = ["--network", "lenet300"]
+    run(monkeypatch, capsys, "plan", dense, *common, "--sparsity", "0.5", "--allocation", "uniform", "--out", file)
+    np.save(tmp_path / "x.npy", np.zeros((4, 784), dtype=np.float32))
+    options = [*common, "--inputs", str(tmp_path / "x.npy"), "--reestimate", "--out", str(tmp_path / "p.safetensors")]
+    code, _, err = run(monkeypatch, capsys, "prune", dense, file, *options)
+    assert (code, err) == (2, "shrinkscope: lenet300 has no batch norm statistics; leave out --reestimate\n")
+    assert not (tmp_path / "p.safetensors").exists()

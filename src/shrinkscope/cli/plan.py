@@ -151,7 +151,7 @@ def prune(
     """Set the weights to zero that a plan removes, and write all tensors as safetensors.
 
     Example: shrinkscope prune dense.npz plan.toml --out pruned.safetensors
-    Example: shrinkscope prune dense.npz plan.toml --compensate --network resnet20 --inputs images.npz --out pruned.safetensors
+    With inputs: shrinkscope prune dense.npz plan.toml --compensate --network resnet20 --inputs x.npz --out p.safetensors
     """
     from shrinkscope.analysis.plan import Plan
     from shrinkscope.errors import OutputError

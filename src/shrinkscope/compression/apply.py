@@ -41,7 +41,7 @@ def prune(
     if isinstance(method, CompensatedPruning):
         weights = compressible(model)
         mask, new = method.compressed_with_mask(weights)
-        _write(model, {name: new[name] for name in mask})
+        write_weights(model, {name: new[name] for name in mask})
         return mask
     mask = method if isinstance(method, Mask) else _mask_for(model, method, generator)
     apply_mask(model, mask)
@@ -71,7 +71,7 @@ def compress(
     if isinstance(method, PruningMethod | InformedMethod):
         return prune(model, method, generator=generator)
     weights = compressible(model)
-    _write(model, {name: new for name, new in method.compress(weights).items() if new is not weights[name]})
+    write_weights(model, {name: new for name, new in method.compress(weights).items() if new is not weights[name]})
     return None
 
 
@@ -89,6 +89,22 @@ def apply_mask(model: nn.Module, mask: Mask) -> None:
     for place, kept in _placed(model, mask):
         with torch.no_grad():
             place.parameter.masked_fill_(~kept.to(place.parameter.device), 0)
+
+
+def write_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Copy weights into the parameters of a network, in place.
+
+    Args:
+        model: The network. Parameters keep their identity, type, device and ``requires_grad``.
+        weights: Plain name of a parameter → its new value, of the same shape; a tied weight by any of its names.
+
+    Raises:
+        CompressionError: If a parameter is missing or cannot be written. The model is unchanged.
+    """
+    places = {name: locate(model, name) for name in weights}
+    with torch.no_grad():
+        for name, place in places.items():
+            place.parameter.copy_(weights[name])
 
 
 def hold(model: nn.Module, mask: Mask) -> None:
@@ -132,13 +148,6 @@ def release(model: nn.Module) -> None:
     for _, owner in owners:
         for attribute, held in held_masks(owner).items():
             remove(owner, attribute, held)
-
-
-def _write(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    places = {name: locate(model, name) for name in weights}
-    with torch.no_grad():
-        for name, place in places.items():
-            place.parameter.copy_(weights[name])
 
 
 def _mask_for(model: nn.Module, method: PruningMethod | InformedPruning, generator: torch.Generator | None) -> Mask:

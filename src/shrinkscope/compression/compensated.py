@@ -1,7 +1,7 @@
 """Pruning in which the weights that stay make up for those that go, as far as the data let them."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
@@ -19,7 +19,7 @@ from shrinkscope.compression.checks import (
 )
 from shrinkscope.compression.informed import precision_of
 from shrinkscope.compression.mask import Mask
-from shrinkscope.compression.ranking import Scores
+from shrinkscope.compression.ranking import Scores, removed_by_rank
 from shrinkscope.compression.scope import SCOPES, Scope, removed_in_scope, selected
 from shrinkscope.errors import CompressionError, LatentError
 from shrinkscope.latent import Precision, Precisions
@@ -101,14 +101,11 @@ class CompensatedPruning(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     def _solved(self, weights: Mapping[str, Tensor]) -> tuple[Mask, dict[str, Tensor]]:
         chosen = selected(weights, self.layers, self.scope)
-        solvers = {name: _Layer(name, weight, self.precisions, self.damping) for name, weight in chosen.items()}
-        for number in range(1, self.rounds + 1):
-            scores = {name: Scores(size=s.kept.numel(), read=s.costs) for name, s in solvers.items()}
-            removed = removed_in_scope(scores, self.level * number / self.rounds, self.scope, "lowest")
-            for name, solver in solvers.items():
-                solver.remove(removed[name])
-        mask = Mask({name: solvers[name].kept.view(weight.shape) for name, weight in chosen.items()})
-        moved = {name: solvers[name].found.view(w.shape).to(w.device, w.dtype) for name, w in chosen.items()}
+
+        def removed(scores: Mapping[str, Scores], share: float) -> dict[str, Tensor]:
+            return removed_in_scope(scores, share * self.level, self.scope, "lowest")
+
+        mask, moved = _in_rounds(chosen, removed, self.precisions, self.damping, self.rounds)
         return mask, {**weights, **moved}
 
 
@@ -140,6 +137,59 @@ def compensate(
         layer.remove(~kept.reshape(-1))
         moved[name] = layer.found.view(kept.shape).to(weights[name].device, weights[name].dtype)
     return {**weights, **moved}
+
+
+def compensated_to_counts(
+    weights: Mapping[str, Tensor],
+    counts: Mapping[str, int],
+    precisions: Precisions,
+    *,
+    damping: float = 0.01,
+    rounds: int = 1,
+) -> tuple[Mask, dict[str, Tensor]]:
+    """What ``CompensatedPruning`` does, with the number of weights that go given for each layer.
+
+    Args:
+        weights: Layer → weight.
+        counts: Layer → number of its weights to remove; layers that it does not name stay as they are.
+        precisions: Σ⁻¹ of each layer that loses weights.
+        damping: As for ``CompensatedPruning``.
+        rounds: As for ``CompensatedPruning``.
+
+    Returns:
+        The mask, and all weights.
+
+    Raises:
+        CompressionError: As for ``compensate``.
+    """
+    _check_damping(damping)
+
+    def removed(scores: Mapping[str, Scores], share: float) -> dict[str, Tensor]:
+        return {
+            name: removed_by_rank([layer], round(share * counts[name]), "lowest")[0] for name, layer in scores.items()
+        }
+
+    losing = {name: weights[name] for name, count in counts.items() if count}
+    mask, moved = _in_rounds(losing, removed, precisions, damping, rounds)
+    whole = {name: torch.ones(weights[name].shape, dtype=torch.bool) for name in counts if name not in losing}
+    return Mask({**mask, **whole}), {**weights, **moved}
+
+
+def _in_rounds(
+    weights: Mapping[str, Tensor],
+    removed: Callable[[Mapping[str, Scores], float], dict[str, Tensor]],
+    precisions: Precisions,
+    damping: float,
+    rounds: int,
+) -> tuple[Mask, dict[str, Tensor]]:
+    """The weights that go, ever more of them up to all, and those that stay, solved for after each round."""
+    layers = {name: _Layer(name, weight, precisions, damping) for name, weight in weights.items()}
+    for number in range(1, rounds + 1):
+        scores = {name: Scores(size=layer.kept.numel(), read=layer.costs) for name, layer in layers.items()}
+        for name, gone in removed(scores, number / rounds).items():
+            layers[name].remove(gone)
+    kept = Mask({name: layers[name].kept.view(weight.shape) for name, weight in weights.items()})
+    return kept, {name: layers[name].found.view(w.shape).to(w.device, w.dtype) for name, w in weights.items()}
 
 
 class _Layer:

@@ -10,6 +10,7 @@ from torch import nn
 from references.residual import Residual
 from shrinkscope.analysis.plan import NAMES, Plan, PlanRow, plan
 from shrinkscope.analysis.plan.importance import importances
+from shrinkscope.curvature import input_moments
 from shrinkscope.errors import CompressionError, DataError, OutputError, SelectionError, StoreError
 from shrinkscope.performance import predictive_divergence
 from shrinkscope.weights import compressible
@@ -149,3 +150,27 @@ def test_what_cannot_be_planned_is_refused(network, tmp_path, found):
     other.head = nn.Linear(5, 3)
     with pytest.raises(CompressionError, match="the plan belongs to another network"):
         found.apply(other)
+
+
+def test_the_weights_that_stay_make_up_for_those_that_go(network, found):
+    moments = input_moments(network, INPUTS).precisions()
+    plain, moved = copy.deepcopy(network), copy.deepcopy(network)
+    found.apply(plain)
+    mask = found.apply(moved, precisions=moments, rounds=2)
+    weights = compressible(moved)
+    for row in found.rows:
+        assert mask.removed(row.layer) == int((weights[row.layer] == 0).sum()) == row.removed
+        dense, precision = compressible(network)[row.layer], moments[row.layer]
+        lost = [precision.quadratic((dense - compressible(p)[row.layer]).flatten()) for p in (moved, plain)]
+        # Damping trades a little of the optimum away, and the removal is greedy: no more than the plain one all the same.
+        assert lost[0] <= lost[1]
+        assert row.removed == 0 or lost[0] < lost[1]
+
+
+def test_layers_that_lose_nothing_need_no_moments(network, found):
+    first = found.rows[0]
+    spared = msgspec.structs.replace(found, rows=(msgspec.structs.replace(first, removed=0), *found.rows[1:]))
+    moments = input_moments(network, INPUTS, layers=[row.layer for row in found.rows[1:]]).precisions()
+    pruned = copy.deepcopy(network)
+    assert spared.apply(pruned, precisions=moments, rounds=1).removed(first.layer) == 0
+    assert torch.equal(compressible(pruned)[first.layer], compressible(network)[first.layer])

@@ -21,18 +21,32 @@ def mask_of(model: nn.Module | Mapping[str, Tensor], removed: Mapping[str, tuple
     Raises:
         CompressionError: If a layer is missing, or has another number of weights, or a weight is not finite.
     """
-    weights = compressible(model) if isinstance(model, nn.Module) else model
     kept = {}
-    for name, (number, size) in removed.items():
-        weight = weights.get(name)
-        if weight is None:
-            raise CompressionError(f"the plan is for {name}, which is not there; the layers are {listing(weights)}")
-        if weight.numel() != size:
-            raise CompressionError(
-                f"{name} has {weight.numel()} weights and the plan is for {size}: the plan belongs to another network"
-            )
+    for name, weight in planned(model, {name: size for name, (_, size) in removed.items()}).items():
         check_finite(name, weight)
-        scores = Scores(size=size, read=lambda weight=weight: weight.detach().reshape(-1).abs())
-        (chosen,) = removed_by_rank([scores], number, "lowest")
+        scores = Scores(size=weight.numel(), read=lambda weight=weight: weight.detach().reshape(-1).abs())
+        (chosen,) = removed_by_rank([scores], removed[name][0], "lowest")
         kept[name] = ~chosen.view(weight.shape)
     return Mask(kept)
+
+
+def planned(model: nn.Module | Mapping[str, Tensor], sizes: Mapping[str, int]) -> dict[str, Tensor]:
+    """The weights that a plan is for.
+
+    Args:
+        model: The network, or its weights by name.
+        sizes: Layer → how many weights it is expected to have.
+
+    Raises:
+        CompressionError: If a layer is missing, or has another number of weights.
+    """
+    weights = compressible(model) if isinstance(model, nn.Module) else model
+    for name, size in sizes.items():
+        if name not in weights:
+            raise CompressionError(f"the plan is for {name}, which is not there; the layers are {listing(weights)}")
+        if weights[name].numel() != size:
+            raise CompressionError(
+                f"{name} has {weights[name].numel()} weights and the plan is for {size}: "
+                "the plan belongs to another network"
+            )
+    return {name: weights[name] for name in sizes}

@@ -9,12 +9,13 @@ import msgspec
 from torch import Tensor, nn
 
 from shrinkscope.analysis.plan.document import toml_text
-from shrinkscope.analysis.plan.pruning import mask_of
+from shrinkscope.analysis.plan.pruning import mask_of, planned
 from shrinkscope.analysis.plan.wording import plan_in_words
 from shrinkscope.analysis.prediction import Prediction
-from shrinkscope.compression import Mask, prune
+from shrinkscope.compression import Mask, compensated_to_counts, prune, write_weights
 from shrinkscope.errors import OutputError, StoreError
 from shrinkscope.files import json_text, write_text
+from shrinkscope.latent import Precisions
 from shrinkscope.quantity import Quantity
 
 Verdict = Literal["reached", "infeasible", "unpredicted"]
@@ -167,19 +168,32 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """
         return mask_of(model, {row.layer: (row.removed, row.weights) for row in self.rows})
 
-    def apply(self, model: nn.Module) -> Mask:
-        """Set the planned weights of a network to zero, in place.
+    def apply(
+        self, model: nn.Module, *, precisions: Precisions | None = None, rounds: int = 4, damping: float = 0.01
+    ) -> Mask:
+        """Set so many weights of a network to zero as the plan says, in place.
 
         Args:
             model: The network that the plan is for.
+            precisions: None removes the lowest magnitudes and moves nothing. With the input moments of the dense
+                network, ``input_moments(model, inputs).precisions()``, those weights go that the others can make up
+                for, and the others do, as in ``CompensatedPruning``. The plan's predictions are for lowest magnitudes.
+            rounds: Rounds in which weights then go.
+            damping: As for ``CompensatedPruning``.
 
         Returns:
             The mask that was applied: exactly ``removed`` weights are zero.
 
         Raises:
-            CompressionError: If the plan is for another network. The model is unchanged.
+            CompressionError: If the plan is for another network, or a layer has no Σ⁻¹. The model is unchanged.
         """
-        return prune(model, self.mask(model))
+        if precisions is None:
+            return prune(model, self.mask(model))
+        weights = planned(model, {row.layer: row.weights for row in self.rows})
+        counts = {row.layer: row.removed for row in self.rows}
+        mask, moved = compensated_to_counts(weights, counts, precisions, damping=damping, rounds=rounds)
+        write_weights(model, moved)
+        return mask
 
     def summary(self) -> str:
         """The plan in a few lines of plain text."""
