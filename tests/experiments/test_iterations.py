@@ -45,7 +45,7 @@ Table = dict[tuple[int, str, str], Record]
 def study(tiny) -> Study:
     # A constant rate: then the network after t of T epochs is that of a fine-tuning of t epochs.
     finetuning = msgspec.structs.replace(tiny.finetuning, epochs=EPOCHS, schedule="constant", learning_rate=0.02)
-    return msgspec.structs.replace(tiny, finetuning=finetuning, latents=LATENTS)
+    return msgspec.structs.replace(tiny, finetuning=finetuning, latents=LATENTS, curvature_samples=256)
 
 
 @pytest.fixture(scope="module")

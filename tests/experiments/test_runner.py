@@ -101,6 +101,16 @@ def test_workers_give_the_same_numbers_and_networks_bit_by_bit(inline, tiny, tmp
     assert [progress.elapsed for progress in seen] == sorted(progress.elapsed for progress in seen)
 
 
+def test_workers_find_the_same_curvature(tiny, tmp_path):
+    study = msgspec.structs.replace(
+        tiny, trials=2, methods=("lowest",), levels=(0.3,), scopes=("all",), curvature_samples=64
+    )
+    alone = run_study(study, tmp_path / "alone", workers=1)
+    pd.testing.assert_frame_equal(table(run_study(study, tmp_path / "two", workers=2)), table(alone), check_exact=True)
+    bounds = table(alone).query("metric.str.startswith('bound_')")
+    assert bounds["value"].notna().any()
+
+
 def test_threads_of_the_caller_stay_and_do_not_matter(inline, tiny, tmp_path):
     before = torch.get_num_threads()
     torch.set_num_threads(3)
