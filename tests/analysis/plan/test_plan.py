@@ -162,7 +162,7 @@ def test_the_weights_that_stay_make_up_for_those_that_go(network, found):
         assert mask.removed(row.layer) == int((weights[row.layer] == 0).sum()) == row.removed
         dense, precision = compressible(network)[row.layer], moments[row.layer]
         lost = [precision.quadratic((dense - compressible(p)[row.layer]).flatten()) for p in (moved, plain)]
-        # Damping trades a little of the optimum away, and the removal is greedy: no more than the plain one all the same.
+        # Damping trades a little of the optimum away, and the removal is greedy: no more than the plain one still.
         assert lost[0] <= lost[1]
         assert row.removed == 0 or lost[0] < lost[1]
 
