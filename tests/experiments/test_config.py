@@ -59,6 +59,7 @@ def test_every_field_can_be_said_in_a_file(tmp_path):
     released_gaussian = true
     iterations = false
     evaluated_samples = 64
+    predictive_samples = 32
     path = "whole"
     views = 3
     computation = {precision = "bfloat16", channels_last = true, compile = true}
@@ -122,6 +123,7 @@ def test_the_identity_is_the_hash_of_every_field_in_canonical_json():
         "released_gaussian": False,
         "iterations": True,
         "evaluated_samples": None,
+        "predictive_samples": 0,
         "path": "auto",
         "views": 1,
         "computation": {"precision": "float32", "channels_last": False, "compile": False},
@@ -143,6 +145,7 @@ def test_the_identity_is_the_hash_of_every_field_in_canonical_json():
         ({"levels": [30.0]}, r"level 30.0; expected a fraction of weights to remove"),
         ({"views": 0}, "views = 0; expected at least 1"),
         ({"evaluated_samples": 0}, "evaluated_samples = 0; expected at least 1"),
+        ({"predictive_samples": 1}, "predictive_samples = 1; expected 0, or 2 and more"),
         ({"training": None}, r"no training: expected a table \[training\], or weights to use as they are"),
         ({"training": None, "weights": "w.npz", "head": "new"}, r"no training: expected a table"),
         ({"path": "features", "scopes": ["all"]}, "path = 'features' trains the last layer alone"),

@@ -62,6 +62,8 @@ def test_every_shipped_study_decodes_under_its_own_name():
     assert {f"{n}-{d}{r}" for n in LEARNING_RATE for d in DATA for r in ("", "-released")} <= set(names)
     here = {"digits", "resnet20-cifar10_jpeg", "resnet32-cifar10_jpeg", "resnet56-cifar10_jpeg"}
     here |= {"resnet20-cifar10_jpeg-whole", "efficientnet_lite0-tiny_imagenet", "efficientnet_lite0-cifar10_jpeg"}
+    here |= {"digits-paper", "efficientnet_lite0-tiny_imagenet-small", "efficientnet_lite0-cifar10_jpeg-small"}
+    here |= {"resnet20-cifar10_jpeg-whole-small"}
     assert here <= set(names)
     assert [find_study(name).name for name in names] == names
 

@@ -65,6 +65,9 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             one is looked for where all layers are trained; 0 leaves Theorem 3.6 without a value there.
         iterations: Follow fine-tuning as a path towards its last epoch: both ε of the theory and Theorem 3.6.
         evaluated_samples: Measure performance on the training data on this many of them, drawn once; all by default.
+        predictive_samples: Also record the predictive latent, E KL(p‖q) in nats with p and q what the dense network and
+            the compressed one predict, on this many training samples, drawn once, whose labels are not looked at; 0
+            records none. Performance on held-out data is measured on others.
         path: ``features``: inputs of the last layer are computed once, and all heads are trained on them together;
             ``whole``: every step runs the whole network; ``auto``: features where the last layer alone is trained
             on images.
@@ -98,6 +101,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     curvature_samples: int = 256
     iterations: bool = True
     evaluated_samples: int | None = None
+    predictive_samples: int = 0
     path: Literal["auto", "features", "whole"] = "auto"
     views: int = 1
     computation: Computation = Computation()
@@ -116,6 +120,8 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         require(self.views >= 1, f"views = {self.views}; expected at least 1")
         evaluated = self.evaluated_samples
         require(evaluated is None or evaluated >= 1, f"evaluated_samples = {evaluated}; expected at least 1")
+        compared = self.predictive_samples
+        require(compared == 0 or compared >= 2, f"predictive_samples = {compared}; expected 0, or 2 and more")
         require(
             self.training is not None or (self.weights is not None and self.head == "keep"),
             "no training: expected a table [training], or weights to use as they are (with head = 'keep')",

@@ -6,16 +6,14 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from shrinkscope.errors import CurvatureError
 from shrinkscope.experiments import distributed
 from shrinkscope.experiments.best_epoch import BestEpoch
 from shrinkscope.experiments.checkpoint import Companion
 from shrinkscope.experiments.config import Study
-from shrinkscope.experiments.data import ImageData, open_images
+from shrinkscope.experiments.data import ImageData, Part, open_images
 from shrinkscope.experiments.digits import Digits, Split, load_digits_split
 from shrinkscope.experiments.fixed_statistics import FixedStatistics, State, tensors_of_function
 from shrinkscope.experiments.iteration_bounds import SmoothLoss, last_layer_loss, path_loss
@@ -23,9 +21,11 @@ from shrinkscope.experiments.iterations import iteration_records
 from shrinkscope.experiments.ledger import Ledger
 from shrinkscope.experiments.measure import Reference, dense_records, epoch_records
 from shrinkscope.experiments.networks import load_network_file, save_network, starting_network
+from shrinkscope.experiments.predictive import network_record
 from shrinkscope.experiments.prunings import prune_cell, require_zeros
 from shrinkscope.experiments.records import Cell, Record
 from shrinkscope.experiments.released import released_records
+from shrinkscope.experiments.samples import fewer
 from shrinkscope.experiments.seeds import derived_generator, derived_seed
 from shrinkscope.experiments.settings import StudyError
 from shrinkscope.experiments.snapshots import Snapshots
@@ -85,7 +85,13 @@ class Bench:
     @functools.cached_property
     def measured(self) -> Split | ImageData:
         """The data that performance is measured on: all held-out samples, and the study's choice of the others."""
-        return _some(self.data, self.study.evaluated_samples)
+        return fewer(self.data, self.study.evaluated_samples)
+
+    @functools.cached_property
+    def unlabelled(self) -> tuple[Tensor, Tensor] | Part | None:
+        """Training samples that predictions are compared on, their targets not looked at; None: the study has none."""
+        samples = self.study.predictive_samples
+        return fewer(self.data, samples).train if samples else None
 
     @property
     def classes(self) -> int | None:
@@ -225,6 +231,8 @@ class Bench:
     def _measure(self, trial: int, model: nn.Module, epoch: int) -> list[Record]:
         reference, study = self.reference(trial), self.study
         records = epoch_records(reference, model, self.measured, study.latents, epoch)
+        if self.unlabelled is not None:
+            records.append(network_record(self._dense(trial)[0], model, self.unlabelled, epoch))
         return records + released_records(records, reference.weights) if study.released_gaussian else records
 
     def _kept(self, cell: Cell) -> Path:
@@ -267,16 +275,6 @@ class Bench:
             return last_layer_loss(self._dense(trial)[0], self.data.train, _module_of(only[0]))
         except CurvatureError as error:
             return str(error)
-
-
-def _some(data: Split | ImageData, samples: int | None) -> Split | ImageData:
-    if samples is None:
-        return data
-    if isinstance(data, ImageData):
-        return msgspec.structs.replace(data, train=data.train.subset(samples))
-    drawn = torch.randperm(len(data.y_train), generator=torch.Generator().manual_seed(0))[:samples].sort().values
-    drawn = drawn.to(data.y_train.device)
-    return data._replace(x_train=data.x_train[drawn], y_train=data.y_train[drawn])
 
 
 def _trained(model: nn.Module, only: Sequence[str] | None) -> list[str]:

@@ -21,8 +21,8 @@ class SampledStudentT(Located, frozen=True, kw_only=True, tag="sampled_student_t
     """t_ν(𝒫ω, σ²I) as the paper has it: KL estimated from samples of all latent coordinates, in nats.
 
     It is there to reproduce the published figures and to show their noise; `StudentT` with the same settings is the
-    exact value, some ten thousand times faster. Samples are drawn anew for each layer. In sums over layers their standard
-    errors add up. A layer that has not changed costs nothing: its ratio of densities is 1 whatever is drawn.
+    exact value, some ten thousand times faster. Samples are drawn anew for each layer, and standard errors add up in
+    sums over layers. A layer that has not changed costs nothing: its ratio of densities is 1 whatever is drawn.
 
     Attributes:
         name: Ending of its column.
@@ -80,9 +80,7 @@ class SampledStudentT(Located, frozen=True, kw_only=True, tag="sampled_student_t
                 repeats=self.repeats,
                 generator=generator,
             )
-        return sampled_student_t_kl(
-            delta, df=self.df, samples=self.samples, repeats=self.repeats, generator=generator
-        )
+        return sampled_student_t_kl(delta, df=self.df, samples=self.samples, repeats=self.repeats, generator=generator)
 
 
 def _own_seed(seed: int, delta: Tensor) -> int:

@@ -32,6 +32,7 @@ STUDY = Study(
     path="features",
     released_gaussian=True,
     evaluated_samples=300,
+    predictive_samples=200,
 )
 
 

@@ -15,6 +15,7 @@ from shrinkscope.experiments.heads.evaluate import Judged
 from shrinkscope.experiments.heads.locate import head_layer
 from shrinkscope.experiments.iteration_bounds import SmoothLoss
 from shrinkscope.experiments.measure import MEASURED, Reference, performance_records, weight_records
+from shrinkscope.experiments.predictive import logits_record
 from shrinkscope.experiments.records import Record
 from shrinkscope.latent import resolve_latents
 from shrinkscope.performance import Evaluation
@@ -32,14 +33,24 @@ class HeadMeasure:
         head: Name of its last layer, the only one that differs.
         parts: The samples.
         latents: Latent distributions of the AP3s.
+        unlabelled: Samples that predictions are compared on, for the predictive latent; None leaves it out.
     """
 
-    def __init__(self, dense: nn.Module, head: str, parts: Parts, latents: Sequence[LatentChoice]) -> None:
-        self._parts, self._latents = parts, latents
+    def __init__(
+        self,
+        dense: nn.Module,
+        head: str,
+        parts: Parts,
+        latents: Sequence[LatentChoice],
+        unlabelled: Judged | None = None,
+    ) -> None:
+        self._parts, self._latents, self._unlabelled = parts, latents, unlabelled
         self._chosen = resolve_latents(latents)
         self._weight = f"{head}.weight"
         alone = side_by_side([head_layer(dense, head)])
         self.reference = Reference(open_weights(dense), {n: part.evaluate(*alone)[0] for n, part in parts.items()})
+        layer = head_layer(dense, head)
+        self._predicted = unlabelled and unlabelled.logits(layer.weight.detach(), _detached(layer.bias))
         # The layers below are the dense network's own: measured once, with differences of zero.
         own = self.reference.weights
         self._pairs = pair(own, own, MEASURED).pairs
@@ -54,12 +65,14 @@ class HeadMeasure:
             epoch: Epoch of fine-tuning, 0 before it.
 
         Returns:
-            For each head what ``experiments.measure.epoch_records`` returns for the network with it; performance
-            differs by the rounding of the network's type.
+            For each head what ``experiments.measure.epoch_records`` returns for the network with it, and the predictive
+            latent; performance differs by the rounding of the network's type.
         """
         found = {name: part.evaluate(weights, biases) for name, part in self._parts.items()}
         return [
-            self._of_weights(weight, epoch) + self._of_performance(found, place, epoch)
+            self._of_weights(weight, epoch)
+            + self._of_performance(found, place, epoch)
+            + self._of_predictions(weight, None if biases is None else biases[place], epoch)
             for place, weight in enumerate(weights.detach().unbind())
         ]
 
@@ -76,6 +89,15 @@ class HeadMeasure:
 
     def _of_performance(self, found: dict[str, list[Evaluation]], place: int, epoch: int) -> list[Record]:
         return performance_records(self.reference, {name: each[place] for name, each in found.items()}, epoch)
+
+    def _of_predictions(self, weight: Tensor, bias: Tensor | None, epoch: int) -> list[Record]:
+        if self._unlabelled is None or self._predicted is None:
+            return []
+        return [logits_record(self._predicted, self._unlabelled.logits(weight, _detached(bias)), epoch)]
+
+
+def _detached(bias: Tensor | None) -> Tensor | None:
+    return None if bias is None else bias.detach()
 
 
 def side_by_side(layers: Sequence[nn.Linear]) -> tuple[Tensor, Tensor | None]:
@@ -116,7 +138,7 @@ def head_loss(layer: nn.Linear, name: str, samples: Judged) -> SmoothLoss | str:
 
 
 def _hessian(layer: nn.Linear, name: str, samples: Judged) -> LastLayerHessian:
-    weight, bias = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
+    weight, bias = layer.weight.detach(), _detached(layer.bias)
     features = samples.features.to(weight.dtype).to(torch.float64)
     if bias is not None:
         features = torch.cat([features, torch.ones(len(features), 1, dtype=torch.float64)], dim=1)

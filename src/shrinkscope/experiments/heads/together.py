@@ -268,7 +268,7 @@ class _Pruned(_Together):
 
     def _measure(self, trial: int) -> HeadMeasure:
         own = self.features[trial]
-        return HeadMeasure(self.models[trial], own.head, own.measured, self.study.latents)
+        return HeadMeasure(self.models[trial], own.head, own.measured, self.study.latents, own.unlabelled)
 
     def _loss(self, trial: int) -> SmoothLoss | str:
         own = self.features[trial]

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from shrinkscope.experiments.data import ImageData, Part
-from shrinkscope.experiments.digits import Split
 from shrinkscope.experiments.heads.evaluate import Judged
 from shrinkscope.experiments.heads.extract import extract
-from shrinkscope.experiments.heads.key import View
+from shrinkscope.experiments.heads.key import Samples, View
 from shrinkscope.experiments.heads.locate import FeaturesError, find_head
 from shrinkscope.experiments.heads.measure import Parts
+from shrinkscope.experiments.samples import drawn_rows
 from shrinkscope.experiments.seeds import derived_seed
 from shrinkscope.experiments.stage import OnStage
 from shrinkscope.experiments.study import Bench
@@ -27,12 +27,14 @@ class TrialFeatures(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         views: Of the training samples: one tensor, or one for each augmented view.
         plain: Of the training samples as they are evaluated, all of them.
         measured: Of those that performance is measured on.
+        unlabelled: Of those that predictions are compared on; None: of none.
     """
 
     head: str
     views: list[Tensor]
     plain: Judged
     measured: Parts
+    unlabelled: Judged | None
 
 
 def trial_features(bench: Bench, model: nn.Module, folder: Path, progress: OnStage | None) -> TrialFeatures:
@@ -56,14 +58,20 @@ def trial_features(bench: Bench, model: nn.Module, folder: Path, progress: OnSta
     def features(part: str, view: View | None = None) -> Tensor:
         return extract(model, getattr(bench.data, part), folder, view=view, progress=progress)
 
-    plain = Judged(features("train"), _targets(bench.data, "train"))
+    plain = Judged(features("train"), _targets(bench.data.train))
     views = [plain.features]
     if isinstance(bench.data, ImageData) and bench.data.train.transform.augmentation != "none":
         seed = derived_seed(bench.study.seed, "views")
         views = [features("train", (seed, number)) for number in range(bench.study.views)]
-    test = Judged(features("test"), _targets(bench.data, "test"))
+    test = Judged(features("test"), _targets(bench.data.test))
+    compared = bench.unlabelled
+    measured = _chosen(plain, bench.study.evaluated_samples, bench.measured.train)
     return TrialFeatures(
-        head=head_name(bench, model), views=views, plain=plain, measured={"train": _chosen(bench, plain), "test": test}
+        head=head_name(bench, model),
+        views=views,
+        plain=plain,
+        measured={"train": measured, "test": test},
+        unlabelled=None if compared is None else _chosen(plain, bench.study.predictive_samples, compared),
     )
 
 
@@ -82,18 +90,16 @@ def head_name(bench: Bench, model: nn.Module) -> str:
     return find_head(model, inputs.to(*placement(model)))
 
 
-def _chosen(bench: Bench, everything: Judged) -> Judged:
-    """The training samples that performance is measured on."""
-    samples = bench.study.evaluated_samples
+def _chosen(everything: Judged, samples: int | None, meant: Part | Samples) -> Judged:
+    """Some of the training samples, those that a whole network would be given."""
     if samples is None or samples >= len(everything.targets):
         return everything
-    drawn = torch.randperm(len(everything.targets), generator=torch.Generator().manual_seed(0))[:samples].sort().values
+    drawn = drawn_rows(len(everything.targets), samples)
     targets = everything.targets[drawn]
-    if not torch.equal(targets, _targets(bench.measured, "train")):
+    if not torch.equal(targets, _targets(meant)):
         raise FeaturesError("other training samples are measured than their features were chosen for; path = 'whole'")
     return Judged(everything.features[drawn], targets)
 
 
-def _targets(data: Split | ImageData, part: str) -> Tensor:
-    found = getattr(data, part)
+def _targets(found: Part | Samples) -> Tensor:
     return (found.targets if isinstance(found, Part) else found[1]).cpu()
