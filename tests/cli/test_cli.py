@@ -204,7 +204,9 @@ def test_runs_lists_and_exports_a_store(tmp_path, monkeypatch, capsys):
     assert list(pd.read_csv(tmp_path / "records.csv")["value"]) == [0.5]
     listed = json.loads(run(monkeypatch, capsys, "runs", str(path), "--json")[1])
     assert [(entry["run"], entry["config"], entry["cells"]) for entry in listed] == [("abc", {"a": 1}, 1)]
-    assert "no run xyz" in run(monkeypatch, capsys, "runs", str(path), "--run", "xyz")[1]
+    code, out, err = run(monkeypatch, capsys, "runs", str(path), "--run", "xyz")
+    assert (code, out) == (2, "")
+    assert err.endswith("records.sqlite holds no run xyz; it holds abc\n")
 
 
 def test_runs_on_no_store_is_a_one_line_error(tmp_path, monkeypatch, capsys):

@@ -115,6 +115,21 @@ def test_records_of_an_unknown_run_name_those_that_exist(store):
         store.records("r9")
 
 
+def test_one_run_is_listed_alone_and_an_unknown_one_refused(store):
+    store.begin(run_of("r2"))
+    assert [run.run for run in store.runs("r2")] == ["r2"]
+    with pytest.raises(StoreError, match=r"records.sqlite holds no run r9; it holds r1, r2$"):
+        store.runs("r9")
+
+
+def test_a_store_is_found_in_its_folder(store):
+    for path in (store.path, store.path.parent):
+        with Store(path, create=False) as opened:
+            assert [run.run for run in opened.runs()] == ["r1"]
+    with pytest.raises(StoreError, match="no such file; expected a store of records"):
+        Store(store.path.parent.parent, create=False)
+
+
 def test_records_need_a_run_that_has_begun(store):
     with pytest.raises(StoreError, match="FOREIGN KEY constraint failed"):
         store.write_cell("r9", cell_of(), records_of(), seconds=1.0)

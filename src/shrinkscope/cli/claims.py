@@ -9,7 +9,9 @@ from shrinkscope.cli.options import Json
 
 
 def claims(
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="A store of records, such as records.sqlite.")],
+    store: Annotated[
+        Path, typer.Argument(metavar="STORE", help="A store of records, such as records.sqlite, or its folder.")
+    ],
     run: Annotated[str | None, typer.Option("--run", metavar="KEY", help="Only this run.", show_default=False)] = None,
     json: Json = False,
 ) -> None:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def figures(
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="A store of records, such as records.sqlite.")],
+    store: Annotated[
+        Path, typer.Argument(metavar="STORE", help="A store of records, such as records.sqlite, or its folder.")
+    ],
     figure: Annotated[
         list[str] | None,
         typer.Option("--figure", metavar="N", help="Number of a figure, 2 to 18, or all; repeatable. All by default."),
@@ -54,7 +56,7 @@ def figures(
     with Store(store, create=False) as opened:
         sources = [source_of(entry.run, entry.config) for entry in opened.runs() if run is None or entry.run in run]
         for key in set(run or []) - {source.run for source in sources}:
-            opened.records(key)  # refuses a run that is not there, naming those that are
+            opened.runs(key)  # refuses one that is not there, naming those that are
         tables, drawn = {}, {}
         for block, name in zip(blocks, figure_names(blocks), strict=True):
             source = source_for(block, sources, stand_ins)

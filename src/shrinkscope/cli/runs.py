@@ -1,7 +1,7 @@
 """``shrinkscope runs STORE``: what a store of records holds, and its export."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 def runs(
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="A store of records, such as records.sqlite.")],
+    store: Annotated[
+        Path, typer.Argument(metavar="STORE", help="A store of records, such as records.sqlite, or its folder.")
+    ],
     run: Annotated[str | None, typer.Option("--run", metavar="KEY", help="Only this run.", show_default=False)] = None,
     export: Annotated[
         Path | None,
@@ -36,8 +38,7 @@ def runs(
             return
         if export is not None:
             opened.export(export, run)
-        listed = [entry for entry in opened.runs() if run in (None, entry.run)]
-        rows = [_row(entry, len(opened.finished(entry.run))) for entry in listed]
+        rows = [_row(entry, len(opened.finished(entry.run))) for entry in opened.runs(run)]
     if json:
         from shrinkscope.files import json_text
 
@@ -48,7 +49,7 @@ def runs(
             f"{row['run']}  {row['study']}: {row['cells']} cells finished, begun {row['started']} on {row['hardware']}"
         )
     if not rows:
-        typer.echo("the store holds no run" if run is None else f"the store holds no run {run}")
+        typer.echo("the store holds no run")
     if export is not None:
         typer.echo(f"records written to {export}")
 
@@ -66,11 +67,23 @@ def _compare(store: "Store", first: str, second: str, json: bool) -> None:
     if not found.settings:
         typer.echo("the settings are the same")
     for row in found.rows:
-        error = "" if row["standard_error"] is None else f" ± {row['standard_error']:.2g}"
         typer.echo(
             f"epoch {found.epoch}  {row['scope']} {row['method']} {100 * row['level']:g} %  {row['metric']}: "
-            f"{row['first']:.4g} → {row['second']:.4g} ({row['difference']:+.3g}{error})"
+            f"{_measured(row['first'])} → {_measured(row['second'])}{_difference(row)}"
         )
+    if not found.rows:
+        typer.echo("the runs have no cell in common")
+
+
+def _measured(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4g}"
+
+
+def _difference(row: dict[str, Any]) -> str:
+    if row["difference"] is None:
+        return ""
+    error = "" if row["standard_error"] is None else f" ± {row['standard_error']:.2g}"
+    return f" ({row['difference']:+.3g}{error})"
 
 
 def _row(run: "Run", cells: int) -> dict[str, object]:

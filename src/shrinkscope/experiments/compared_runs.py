@@ -1,6 +1,7 @@
 """Two runs of a store beside each other: which settings differ, and what that did to the numbers."""
 
 import json
+import math
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ class RunComparison(msgspec.Struct, frozen=True, kw_only=True):
         settings: Settings and versions that differ: name → value in the first, value in the second.
         epoch: The epoch that the numbers are of: the last that both have.
         rows: One a cell and metric of the network: mean over trials in both, their difference, and the standard
-            error of it from the spread over trials (None with fewer than two trials).
+            error of it from the spread over trials (None with fewer than two trials); None where nothing was measured.
     """
 
     first: str
@@ -75,11 +76,16 @@ def _row(row: dict[Any, Any]) -> dict[str, Any]:
     trials = min(row["count_first"], row["count_second"])
     error = (row["var_first"] / row["count_first"] + row["var_second"] / row["count_second"]) ** 0.5 if trials else None
     return {key: row[key] for key in _CELL} | {
-        "first": row["mean_first"],
-        "second": row["mean_second"],
-        "difference": row["mean_second"] - row["mean_first"],
+        "first": _number(row["mean_first"]),
+        "second": _number(row["mean_second"]),
+        "difference": _number(row["mean_second"] - row["mean_first"]),
         "standard_error": error if trials > 1 else None,
     }
+
+
+def _number(value: float) -> float | None:
+    """What JSON has a word for."""
+    return None if math.isnan(value) else value
 
 
 def _differences(first: Run, second: Run) -> dict[str, tuple[Any, Any]]:

@@ -19,6 +19,8 @@ from shrinkscope.experiments.stage import OnStage
 from shrinkscope.experiments.store import Store
 from shrinkscope.experiments.study import Bench
 
+_NO_MEMORY = "can't allocate memory"
+
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """What all cells of one run share.
@@ -211,7 +213,7 @@ class Executors:
 
 @contextmanager
 def memory_errors(cell: Cell) -> Iterator[None]:
-    """Turn a device that is out of memory into one line.
+    """Turn a device, or a machine, that is out of memory into one line.
 
     Args:
         cell: What was being carried out.
@@ -221,7 +223,10 @@ def memory_errors(cell: Cell) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError) as error:
+    except (MemoryError, RuntimeError) as error:
+        # torch has a type for a GPU without memory, and for the processor's only words.
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and _NO_MEMORY not in str(error):
+            raise
         said = (str(error).splitlines() or ["out of memory"])[0]
         raise StudyError(f"{cell}: {said}; give a smaller batch_size, fewer workers, or another --device") from error
 

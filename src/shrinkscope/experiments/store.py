@@ -49,7 +49,7 @@ class Store:
     and nothing else. Use as a context manager, or ``close``.
 
     Args:
-        path: The file; created, with its folder, unless ``create`` is False.
+        path: The file; created, with its folder, unless ``create`` is False: then the folder of a study will do, too.
         create: Whether a missing file is created.
 
     Raises:
@@ -59,6 +59,8 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str], *, create: bool = True) -> None:
         self.path = Path(path)
+        if not create and (self.path / _NAME).is_file():
+            self.path = self.path / _NAME
         if not create and not self.path.is_file():
             raise StoreError(f"{self.path}: no such file; expected a store of records")
         self._connection = connect(self.path)
@@ -165,14 +167,24 @@ class Store:
                 (*key, seconds, _now(), hardware),
             )
 
-    def runs(self) -> list[Run]:
-        """All runs, the oldest first.
+    def runs(self, run: str | None = None) -> list[Run]:
+        """All runs, the oldest first; or one alone.
+
+        Args:
+            run: Key of one run.
 
         Raises:
-            StoreError: If the file is damaged.
+            StoreError: If the file is damaged or the run is unknown.
         """
         rows = self._rows(f"SELECT {', '.join(RUN_COLUMNS)} FROM runs ORDER BY started, run")  # noqa: S608
-        return [msgspec.convert(dict(zip(RUN_COLUMNS, row, strict=True)), Run) for row in rows]
+        found = [msgspec.convert(dict(zip(RUN_COLUMNS, row, strict=True)), Run) for row in rows]
+        if run is None:
+            return found
+        chosen = [entry for entry in found if entry.run == run]
+        if not chosen:
+            held = ", ".join(entry.run for entry in found) or "none"
+            raise StoreError(f"{self.path} holds no run {run}; it holds {held}")
+        return chosen
 
     def finished(self, run: str) -> set[Cell]:
         """The cells of a run that are complete.
@@ -201,8 +213,8 @@ class Store:
         """
         import pandas as pd
 
-        if run is not None and all(known.run != run for known in self.runs()):
-            raise StoreError(f"{self.path} holds no run {run}; it holds {_listing(self.runs())}")
+        if run is not None:
+            self.runs(run)
         where, parameters = ("", ()) if run is None else ("WHERE run = ?", (run,))
         # Those of finished cells: the others have some of their epochs only.
         query = (
@@ -259,6 +271,7 @@ class Store:
             raise StoreError(f"cannot {action} the store {self.path}: {error}; {_remedy(error)}") from error
 
 
+_NAME = "records.sqlite"
 _MATCH = "run = ? AND trial = ? AND scope = ? AND method = ? AND level = ?"
 
 
@@ -272,10 +285,6 @@ def _marks(columns: tuple[str, ...]) -> str:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _listing(runs: list[Run]) -> str:
-    return ", ".join(run.run for run in runs) or "none"
 
 
 def _remedy(error: sqlite3.Error) -> str:
