@@ -48,6 +48,21 @@ def test_a_dry_run_says_what_it_costs_and_writes_nothing(study, tmp_path, monkey
     assert (found["studies"][0]["steps"], found["broken"]) == (456, {})
 
 
+def test_a_dry_run_tells_last_layers_on_features_apart(study, tmp_path, monkeypatch, capsys):
+    together = tmp_path / "together.toml"
+    together.write_text('path = "features"\n' + STUDY)
+    said = run(monkeypatch, capsys, str(together), "--dry-run", "--out", str(tmp_path / "runs"))[1]
+    # The one dense network is trained whole: 2 epochs of 12 batches.
+    assert (
+        "12 of them last layers alone, on features computed once, 24 steps and 1,797 evaluations of a sample;" in said
+    )
+    trained = tmp_path / "trained.toml"
+    trained.write_text('path = "features"\ntrained = "last"\n' + STUDY)
+    said = run(monkeypatch, capsys, str(trained), "--dry-run", "--out", str(tmp_path / "runs"))[1]
+    assert "13 of them last layers alone, on features computed once; time unknown" in said
+    assert "steps" not in said
+
+
 def test_a_typo_is_answered_with_the_fields(study, tmp_path, monkeypatch, capsys):
     typo = tmp_path / "typo.toml"
     typo.write_text("sigmaa = 1.0\n" + STUDY)

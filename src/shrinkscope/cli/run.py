@@ -189,11 +189,21 @@ def _show_outcome(
             f"{f', {len(plan.cells) - len(plan.left)} were there' if len(plan.left) < len(plan.cells) else ''}"
             f"{f', {failed} failed' if failed else ''}"
         )
-    for failure in failures:
-        typer.echo(f"failed: {failure.study}, {failure.cell}: {failure.error}", err=True)
+    for line in _failed(failures):
+        typer.echo(line, err=True)
     for name, error in broken.items():
         typer.echo(f"cannot begin: {name}: {error}", err=True)
     typer.echo(f"records in {store} (list: shrinkscope runs {store})")
+
+
+def _failed(failures: "Sequence[Failure]") -> "Iterator[str]":
+    """Failures, those of one study for one reason in one line."""
+    alike: dict[tuple[str, str], list[Failure]] = {}
+    for failure in failures:
+        alike.setdefault((failure.study, failure.error), []).append(failure)
+    for (study, error), found in alike.items():
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        yield f"failed: {study}, {found[0].cell}{more}: {error}"
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from contextlib import closing
 
 import msgspec
 
+from shrinkscope.experiments.heads import goes_together
 from shrinkscope.experiments.plan import Plan
 from shrinkscope.experiments.study import Bench
 
@@ -21,8 +22,9 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
         trainings: Dense networks left to train.
         finetunings: Prunings left to fine-tune.
         samples: Training samples.
-        steps: Optimiser steps that are left.
-        evaluations: Forward passes of single samples that measuring takes.
+        together: How many of those left train their last layer on features that are computed once.
+        steps: Optimiser steps of the whole network that are left: those of the others.
+        evaluations: Forward passes of single samples that measuring the others takes.
         seconds: Estimate of the time in one process, from the cells of this run that are done; None without any.
     """
 
@@ -33,13 +35,14 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     trainings: int
     finetunings: int
     samples: int
+    together: int
     steps: int
     evaluations: int
     seconds: float | None
 
 
 def cost_of(plan: Plan) -> Cost:
-    """What a study costs where every step runs the whole network.
+    """What a study costs.
 
     Args:
         plan: What is left of it.
@@ -49,18 +52,22 @@ def cost_of(plan: Plan) -> Cost:
 
     Raises:
         DataError: If the data cannot be opened.
+        FeaturesError: If the study demands features that its network does not have.
     """
     study = plan.study
     bench = Bench(study, plan.networks)
+    together = {cell for cell in plan.left if goes_together(bench, cell)}
     dense = [cell for cell in plan.left if cell.dense]
     pruned = [cell for cell in plan.left if not cell.dense]
     count = len(bench.data.train) if not isinstance(bench.data, tuple) else len(bench.data.y_train)
     passes = _evaluated(bench)
+    alone = [cell for cell in plan.left if cell not in together]
     steps, evaluations = 0, 0
-    for cells, training in ((dense, study.training), (pruned, study.finetuning)):
+    for cell in alone:
+        training = study.training if cell.dense else study.finetuning
         if training is not None:
-            steps += len(cells) * training.epochs * -(-count // training.batch_size)
-    evaluations = passes * (len(dense) + len(pruned) * (1 + study.finetuning.epochs))
+            steps += training.epochs * -(-count // training.batch_size)
+        evaluations += passes * (1 if cell.dense else 1 + study.finetuning.epochs)
     return Cost(
         study=study.name,
         run=plan.run.run,
@@ -69,6 +76,7 @@ def cost_of(plan: Plan) -> Cost:
         trainings=len(dense),
         finetunings=len(pruned),
         samples=count,
+        together=len(together),
         steps=steps,
         evaluations=evaluations,
         seconds=_seconds(plan, len(dense), len(pruned)),
@@ -83,10 +91,14 @@ def cost_rows(costs: Sequence[Cost]) -> Iterator[str]:
     """
     for cost in costs:
         time = "time unknown: no cell was timed yet" if cost.seconds is None else f"about {cost.seconds:,.0f} s"
+        left = cost.trainings + cost.finetunings
+        work = [f"{cost.together} of them last layers alone, on features computed once"] * (cost.together > 0)
+        if left > cost.together:
+            work.append(f"{cost.steps:,} steps and {cost.evaluations:,} evaluations of a sample")
         yield (
             f"{cost.study}  run {cost.run}  {cost.done} of {cost.cells} cells done; left: {cost.trainings} dense "
-            f"networks and {cost.finetunings} fine-tunings on {cost.samples:,} samples, {cost.steps:,} steps and "
-            f"{cost.evaluations:,} evaluations of a sample; {time}"
+            f"networks and {cost.finetunings} fine-tunings on {cost.samples:,} samples"
+            f"{''.join(f', {part}' for part in work)}; {time}"
         )
     left = sum(cost.trainings + cost.finetunings for cost in costs)
     yield f"{sum(cost.cells for cost in costs)} cells in {len(costs)} studies, {left} left"

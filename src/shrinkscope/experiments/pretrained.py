@@ -50,10 +50,12 @@ def weights_digest(weights: str) -> str:
         weights: As for ``load_pretrained``.
 
     Raises:
-        WeightsError: If a file cannot be read.
+        WeightsError: If a file is not there or cannot be read.
     """
     path = Path(weights)
     if not path.exists():
+        if path.suffix:
+            raise WeightsError(f"{weights}: no such file; give --weights FILE, or the folder that holds it")
         return weights
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted(path.glob("*.safetensors")) if path.is_dir() else [path]:
