@@ -1,6 +1,10 @@
 """Accuracy after one-shot pruning, by who chose the sparsity of each layer: writes docs/allocation.md.
 
-Run: python benchmarks/allocation.py NETWORK LEVEL … (what is finished is kept, and the page is written from all of it)
+    python benchmarks/allocation.py NETWORK LEVEL …    what lowest magnitudes lose
+    python benchmarks/allocation.py NETWORK --within    for the rows that are there: the kept weights making up for what
+                                                       goes, and batch norm re-estimated
+
+What is finished is kept, and the page is written from all of it.
 """
 
 import json
@@ -18,10 +22,11 @@ from shrinkscope.analysis.plan.allocations import Allocations
 from shrinkscope.analysis.plan.chooser import Chooser
 from shrinkscope.analysis.plan.damage import JointDamage
 from shrinkscope.analysis.plan.pruning import mask_of
-from shrinkscope.compression import prune
+from shrinkscope.compression import compensated_to_counts, prune, write_weights
+from shrinkscope.curvature import input_moments
 from shrinkscope.experiments.zoo import load_data
 from shrinkscope.files import write_text
-from shrinkscope.performance import Reading
+from shrinkscope.performance import Reading, reestimate_statistics
 from shrinkscope.weights import compressible
 
 DATA = Path("../shared/data")
@@ -29,6 +34,7 @@ RESULTS = Path("docs/allocation.json")
 PAGE = Path("docs/allocation.md")
 INPUTS, BUDGET, BATCH = 512, 40_000, 64
 SEEDS = (0,)
+ROUNDS = 4
 MEAN, DEVIATION = (torch.tensor(values).view(3, 1, 1) for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
 
 
@@ -82,6 +88,38 @@ def main(name: str, levels: list[float]) -> None:
             print(level, allocation, seed, f"{row['accuracy']:.1f}", f"{row['seconds']:.0f} s", flush=True)
 
 
+def within(name: str) -> None:
+    """For each row of a network, the same numbers of weights removed in other ways."""
+    network, images, labels, inputs = subject(name)
+    weights = {key: value.clone() for key, value in network.state_dict().items()}
+    sizes = {layer: weight.numel() for layer, weight in compressible(network).items()}
+    precisions = input_moments(network, inputs).precisions()
+    rows = json.loads(RESULTS.read_text())
+    for row in rows:
+        if row["network"] != name or "within" in row:
+            continue
+        counts, started = row["counts"], time.perf_counter()
+        found: dict[str, float] = {}
+        prune(network, mask_of(network, {key: (count, sizes[key]) for key, count in counts.items()}))
+        reestimate_statistics(network, inputs)
+        found["re-estimated"] = accuracy(network, images, labels)
+        network.load_state_dict(weights)
+        _, moved = compensated_to_counts(compressible(network), counts, precisions, rounds=ROUNDS)
+        write_weights(network, moved)
+        found["compensated"] = accuracy(network, images, labels)
+        reestimate_statistics(network, inputs)
+        found["compensated, re-estimated"] = accuracy(network, images, labels)
+        network.load_state_dict(weights)
+        row |= {"within": found, "rounds": ROUNDS}
+        write_text(RESULTS, json.dumps(rows, indent=0) + "\n")
+        write_text(PAGE, page(rows))
+        told = ", ".join(f"{way} {value:.1f}" for way, value in found.items())
+        print(row["level"], row["allocation"], row["seed"], told, f"{time.perf_counter() - started:.0f} s", flush=True)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(sys.argv[1], [float(level) for level in sys.argv[2:]])
+    if "--within" in sys.argv:
+        within(sys.argv[1])
+    else:
+        main(sys.argv[1], [float(level) for level in sys.argv[2:]])

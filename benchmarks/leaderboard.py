@@ -30,7 +30,7 @@ from shrinkscope.files import atomic_path
 
 STAGES = ("cases", "table", "refit", "tuned", "more")
 TUNED = 80  # cases of one total sparsity that are trained on, half of them of each
-MORE = 2000  # images of the second judge
+MORE = 10_000  # images of the second judge
 
 
 def run(name: str, options: argparse.Namespace) -> None:
