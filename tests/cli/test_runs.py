@@ -104,3 +104,12 @@ def test_one_run_or_all_go_into_a_file(folder, name, read, monkeypatch, capsys):
     table = read(file)
     assert set(table["run"]) == {"two"}
     assert table["value"].isna().sum() == 2
+
+
+def test_some_metrics_and_totals_alone_go_into_a_file(folder, monkeypatch, capsys):
+    file = folder / "r.parquet"
+    with Store(folder, create=False) as store:
+        metric = store.records()["metric"].iloc[0]
+    run(monkeypatch, capsys, str(folder), "--export", str(file), "--metric", metric, "--totals")
+    table = pd.read_parquet(file)
+    assert (set(table["metric"]), set(table["layer"])) == ({metric}, {""})

@@ -9,11 +9,13 @@ import textwrap
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 
 from shrinkscope.errors import OutputError, StoreError
+from shrinkscope.experiments.exported import read_export
 from shrinkscope.experiments.records import Cell, Record
 from shrinkscope.experiments.schema import APPLICATION, VERSION
 from shrinkscope.experiments.store import Run, Store
@@ -146,6 +148,42 @@ def test_export_holds_the_same_table(store, tmp_path, suffix, read):
     pd.testing.assert_frame_equal(got[[*KEYS, "value"]], expected[[*KEYS, "value"]], check_exact=True)
 
 
+def test_parquet_keeps_the_runs_too(store, tmp_path):
+    store.write_cell("r1", cell_of(), records_of(), seconds=1.0)
+    store.begin(run_of("r2"))
+    store.export(tmp_path / "out.parquet")
+    runs, table = read_export(tmp_path / "out.parquet")
+    assert runs == store.runs()
+    pd.testing.assert_frame_equal(table[[*KEYS, "value"]], store.records()[[*KEYS, "value"]], check_exact=True)
+
+
+def test_a_part_of_the_table_can_be_exported(store, tmp_path):
+    store.write_cell("r1", cell_of(), records_of(), seconds=1.0)
+    other = [msgspec.structs.replace(record, metric="pd_loss_test") for record in records_of()]
+    store.write_cell("r1", cell_of(method="random"), other, seconds=1.0)
+    store.export(tmp_path / "out.parquet", metrics=("pd_*",))
+    found = read_export(tmp_path / "out.parquet")[1]
+    assert set(found["metric"]) == {"pd_loss_test"}
+    assert len(found) == len(other)
+    store.export(tmp_path / "out.parquet", totals=True)
+    found = read_export(tmp_path / "out.parquet")[1]
+    assert set(found["layer"]) == {""}
+    assert len(found) == 2 * len(other) / 3
+    with pytest.raises(StoreError, match=r"^no metric is called zz\*; the records have ap2, pd_loss_test$"):
+        store.export(tmp_path / "out.parquet", metrics=("zz*",))
+
+
+def test_a_file_that_is_no_export_is_refused(tmp_path):
+    with pytest.raises(StoreError, match=r"cannot read .*none.parquet: No such file"):
+        read_export(tmp_path / "none.parquet")
+    (tmp_path / "text.parquet").write_text("no table")
+    with pytest.raises(StoreError, match=r"cannot read .*text.parquet: not a Parquet file"):
+        read_export(tmp_path / "text.parquet")
+    pd.DataFrame({"metric": ["ap2"]}).to_parquet(tmp_path / "other.parquet")
+    with pytest.raises(StoreError, match=r"other.parquet is no export of a store: it names no runs; expected one of"):
+        read_export(tmp_path / "other.parquet")
+
+
 def test_export_refuses_an_unknown_suffix(store, tmp_path):
     with pytest.raises(OutputError, match=r"unknown suffix '.xlsx'; expected .parquet or .csv"):
         store.export(tmp_path / "out.xlsx")
@@ -237,7 +275,8 @@ def test_a_store_says_whose_file_it_is(store):
 
 WRITER = """
     import sys
-    from shrinkscope.experiments.records import Cell, Record
+    from shrinkscope.experiments.exported import read_export
+from shrinkscope.experiments.records import Cell, Record
     from shrinkscope.experiments.store import Run, Store
 
     path, trial, cells, rows = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])

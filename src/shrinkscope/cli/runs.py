@@ -20,6 +20,11 @@ def runs(
         Path | None,
         typer.Option("--export", metavar="FILE", help="Write the records: .parquet or .csv.", show_default=False),
     ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", metavar="GLOB", help="Export only these metrics, such as 'pd_*'; repeatable."),
+    ] = None,
+    totals: Annotated[bool, typer.Option("--totals", help="Export no rows of single layers.")] = False,
     compare: Annotated[
         tuple[str, str] | None,
         typer.Option("--compare", metavar="A B", help="Hold two runs against each other.", show_default=False),
@@ -37,7 +42,7 @@ def runs(
             _compare(opened, *compare, json)
             return
         if export is not None:
-            opened.export(export, run)
+            opened.export(export, run, metrics=metric or (), totals=totals)
         rows = [_row(entry, len(opened.finished(entry.run))) for entry in opened.runs(run)]
     if json:
         from shrinkscope.files import json_text

@@ -58,3 +58,25 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     standard_error: float | None = None
     reason: str | None = None
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution of a study.
+
+    Attributes:
+        run: Its key: equal for equal configuration and versions, so that the same command resumes it.
+        config_hash: Identity of the configuration.
+        config: The configuration as canonical JSON.
+        versions: Versions of the packages that the numbers depend on, as JSON.
+        seed: Seed of the study.
+        hardware: Machine that began it.
+        started: When it began, UTC, ISO 8601.
+    """
+
+    run: str
+    config_hash: str
+    config: str
+    versions: str
+    seed: int
+    hardware: str
+    started: str

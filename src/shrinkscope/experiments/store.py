@@ -3,7 +3,7 @@
 import datetime
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -11,35 +11,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from shrinkscope.errors import OutputError, StoreError
-from shrinkscope.experiments.records import Cell, Record
+from shrinkscope.errors import StoreError
+from shrinkscope.experiments.exported import chosen_rows, write_export
+from shrinkscope.experiments.records import Cell, Record, Run
 from shrinkscope.experiments.schema import CELL_COLUMNS, RECORD_COLUMNS, RUN_COLUMNS, connect, prepare
-from shrinkscope.files import atomic_path
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One execution of a study.
-
-    Attributes:
-        run: Its key: equal for equal configuration and versions, so that the same command resumes it.
-        config_hash: Identity of the configuration.
-        config: The configuration as canonical JSON.
-        versions: Versions of the packages that the numbers depend on, as JSON.
-        seed: Seed of the study.
-        hardware: Machine that began it.
-        started: When it began, UTC, ISO 8601.
-    """
-
-    run: str
-    config_hash: str
-    config: str
-    versions: str
-    seed: int
-    hardware: str
-    started: str
+__all__ = ["Run", "Store"]
 
 
 class Store:
@@ -225,26 +205,27 @@ class Store:
         table = pd.DataFrame.from_records(self._rows(query, parameters), columns=list(RECORD_COLUMNS))
         return table.astype({"value": "float64", "standard_error": "float64", "level": "float64"})
 
-    def export(self, path: str | os.PathLike[str], run: str | None = None) -> None:
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        run: str | None = None,
+        *,
+        metrics: Sequence[str] = (),
+        totals: bool = False,
+    ) -> None:
         """Write the long table to a file, all or nothing.
 
         Args:
-            path: A .parquet or .csv file.
+            path: A .parquet file, which also keeps what the runs are of, or a .csv file.
             run: Key of one run; all runs by default.
+            metrics: Patterns of metrics, such as ``pd_*``; all without any.
+            totals: Leave out the rows of single layers.
 
         Raises:
             OutputError: If the suffix is neither, or the file cannot be written.
-            StoreError: If the store is damaged or the run is unknown.
+            StoreError: If the store is damaged, or the run or a metric is unknown.
         """
-        suffix = Path(path).suffix
-        if suffix not in (".parquet", ".csv"):
-            raise OutputError(f"cannot export to {path}: unknown suffix {suffix!r}; expected .parquet or .csv")
-        table = self.records(run)
-        with atomic_path(path) as temporary:
-            if suffix == ".csv":
-                table.to_csv(temporary, index=False)
-            else:
-                table.to_parquet(temporary, index=False)
+        write_export(path, self.runs(run), chosen_rows(self.records(run), metrics, totals))
 
     def _rows(self, query: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         with self._failures("read"):
