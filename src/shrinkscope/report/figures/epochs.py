@@ -58,7 +58,7 @@ def over_epochs(
     for index, row in enumerate(panels):
         draw_row(figure, grid, index, row, scale, curves.last_epoch).set_ylabel(axis_title(solid, dashed))
     title = title or f"{term(solid).label} and {term(dashed).label} · {scope_name(scope)} pruned"
-    grid.heading(figure, title, keys(solid, dashed))
+    grid.heading(figure, title, keys(solid, dashed, curves.trials))
     name_epochs(figure, grid)
     return Picture(
         name=f"{solid}-{dashed}-{scope}".replace("_", "-"),

@@ -49,7 +49,7 @@ def towards_the_end(curves: Curves, latent: str, scope: str, *, data: str = "") 
             _key_line(figure, grid, pair, first.get_position().y1)
     name = term(f"ap3_{latent}").label.removeprefix("AP3 ")
     title = f"Definition 2.7 and Theorem 3.6 over fine-tuning, {name} · {scope_name(scope)} pruned"
-    grid.heading(figure, title, keys(*pairs[0]))
+    grid.heading(figure, title, keys(*pairs[0], curves.trials))
     name_epochs(figure, grid)
     told = told_by(curves, measured(panel for row in rows for panel in row))
     return Picture(

@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from scipy.optimize import isotonic_regression
 
+from shrinkscope.report.figures.style import readable
+
 _LEADER_POINTS = 11.0  # from the end of the line to its label
 
 
@@ -18,7 +20,7 @@ class EndLabel:
     Attributes:
         text: What it says.
         y: Height of the line's end, in data coordinates.
-        colour: Colour of the line.
+        colour: Colour of the line, ``#rrggbb``.
         slanted: Whether it is slanted, to tell the dashed lines of a panel from the solid ones.
     """
 
@@ -83,7 +85,7 @@ def label_ends(axes: Axes, labels: Sequence[EndLabel], *, size: float = 7.5, spa
             1.0 + reach,
             place,
             label.text,
-            color=label.colour,
+            color=readable(label.colour),
             size=size,
             style="italic" if label.slanted else "normal",
             va="center_baseline",

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from shrinkscope.report.curves import Curve, Curves
 from shrinkscope.report.figures.axis import LogScale
@@ -142,9 +144,15 @@ def _epoch_ticks(last: int) -> list[int]:
     return list(range(0, last + 1, step))
 
 
-def keys(solid: str, dashed: str) -> list[Line2D]:
-    """Make the keys that say what solid and dashed lines are."""
-    return [_key(solid, "-"), _key(dashed, DASHES)]
+def keys(solid: str, dashed: str, trials: int = 1) -> list[Artist]:
+    """Make the keys that say what solid and dashed lines are, and the bands around the means of several trials."""
+    lines: list[Artist] = [_key(solid, "-"), _key(dashed, DASHES)]
+    if trials < 2:
+        return lines
+    band = Patch(
+        facecolor=MUTED, alpha=2 * _BAND_ALPHA, linewidth=0, label=f"mean, lowest to highest of {trials} trials"
+    )
+    return [*lines, band]
 
 
 def _key(metric: str, style: object) -> Line2D:

@@ -42,9 +42,9 @@ def missing_run(block: Block, name: str) -> str:
 
     >>> from shrinkscope.report.figures.paper import BLOCKS
     >>> missing_run(BLOCKS[0], "figure-02a")
-    'figure-02a: no run of ResNet50 on CIFAR10; make it with: shrinkscope run resnet50-cifar10'
+    'figure-02a: no run of ResNet50 on CIFAR10; make it with: shrinkscope run resnet50-cifar10 --data DIR'
     """
     return (
         f"{name}: no run of {name_of(block.network)} on {name_of(block.data)}; make it with: "
-        f"shrinkscope run {block.network}-{block.data}"
+        f"shrinkscope run {block.network}-{block.data} --data DIR"
     )

@@ -22,14 +22,52 @@ OTHER_MARKERS = ("D", "v", "P", "X")
 # Levels are ordered, so their colours are too: lightness falls with the level, and survives a grey print.
 LEVEL_COLOURS = ("#e8a800", "#e0552f", "#a3297a", "#42217f")
 
+_CONTRAST = 4.5  # of text on white, as WCAG 2 asks of small type
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of a colour, 0 for black and 1 for white.
+
+    Args:
+        colour: ``#rrggbb``.
+
+    Source: WCAG 2.2, definition of relative luminance.
+    """
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def readable(colour: str) -> str:
+    """The colour of a line darkened as far as text of it needs, to be read on white.
+
+    Args:
+        colour: ``#rrggbb``.
+
+    >>> readable("#0072b2"), readable("#e8a800")
+    ('#0072b2', '#9a6f00')
+    """
+    parts = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+    for share in range(256, 0, -1):
+        darker = "#" + "".join(f"{part * share // 256:02x}" for part in parts)
+        if 1.05 / (luminance(darker) + 0.05) >= _CONTRAST:
+            return darker
+    return "#000000"
+
+
+_DATA = {
+    **{colour: f"method-{name}" for name, colour in METHOD_COLOURS.items()},
+    **{colour: f"level-{index}" for index, colour in enumerate(LEVEL_COLOURS)},
+    **{colour: f"other-{index}" for index, colour in enumerate(OTHER_COLOURS)},
+}
+
 # Colours that the report replaces by a CSS variable, so that inline figures follow the light or dark theme.
 THEMED = {
     INK: "ink",
     MUTED: "muted",
     GRID: "grid",
-    **{colour: f"method-{name}" for name, colour in METHOD_COLOURS.items()},
-    **{colour: f"level-{index}" for index, colour in enumerate(LEVEL_COLOURS)},
-    **{colour: f"other-{index}" for index, colour in enumerate(OTHER_COLOURS)},
+    **{readable(colour): name for colour, name in _DATA.items()},
+    **_DATA,
 }
 
 STYLE: dict[str, object] = {
