@@ -1,6 +1,7 @@
 """Accuracy after one-shot pruning, by who chose the sparsity of each layer: writes docs/allocation.md.
 
     python benchmarks/allocation.py NETWORK LEVEL …    what lowest magnitudes lose
+    python benchmarks/allocation.py NETWORK LEVEL … --compensate    searched for with kept weights that make up for it
     python benchmarks/allocation.py NETWORK --within    for the rows that are there: the kept weights making up for what
                                                        goes, and batch norm re-estimated
 
@@ -22,7 +23,7 @@ from shrinkscope.analysis.plan.allocations import Allocations
 from shrinkscope.analysis.plan.chooser import Chooser
 from shrinkscope.analysis.plan.damage import JointDamage
 from shrinkscope.analysis.plan.pruning import mask_of
-from shrinkscope.compression import compensated_to_counts, prune, write_weights
+from shrinkscope.compression import compensated_path, compensated_to_counts, prune, write_weights
 from shrinkscope.curvature import input_moments
 from shrinkscope.experiments.zoo import load_data
 from shrinkscope.files import write_text
@@ -34,7 +35,7 @@ RESULTS = Path("docs/allocation.json")
 PAGE = Path("docs/allocation.md")
 INPUTS, BUDGET, BATCH = 512, 40_000, 64
 SEEDS = (0,)
-ROUNDS = 4
+COMPENSATED = ", for compensated weights"
 MEAN, DEVIATION = (torch.tensor(values).view(3, 1, 1) for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
 
 
@@ -57,35 +58,44 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     return 100 * float((found == labels).double().mean())
 
 
-def main(name: str, levels: list[float]) -> None:
+def main(name: str, levels: list[float], compensate: bool) -> None:
     """Measure what is missing, row by row, and write the page."""
     network, images, labels, inputs = subject(name)
     weights = {key: value.clone() for key, value in network.state_dict().items()}
     dense = accuracy(network, images, labels)
     layers = compressible(network)
     sizes = {layer: weight.numel() for layer, weight in layers.items()}
-    search, judge = (JointDamage(network, list(layers), part.split(BATCH), Reading()) for part in inputs.chunk(2))
+    paths = precisions = None
+    if compensate:
+        precisions = input_moments(network, inputs).precisions()
+        paths = {layer: compensated_path(layer, weight.clone(), precisions) for layer, weight in layers.items()}
+    search, judge = (
+        JointDamage(network, list(layers), part.split(BATCH), Reading(), paths=paths) for part in inputs.chunk(2)
+    )
     allocations = Allocations(network, {key: value.clone() for key, value in layers.items()}, search)
     for level in levels:
         total = round(level * sum(sizes.values()))
-        for allocation, seed in [*((other, 0) for other in allocations.available), *(("joint", s) for s in SEEDS)]:
+        others = ("uniform", "additive") if compensate else allocations.available
+        for allocation, seed in [*((other, 0) for other in others), *(("joint", s) for s in SEEDS)]:
+            label = f"{allocation}{COMPENSATED}" if compensate else allocation
             rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-            if any(
-                (r["network"], r["level"], r["allocation"], r["seed"]) == (name, level, allocation, seed) for r in rows
-            ):
+            if any((r["network"], r["level"], r["allocation"], r["seed"]) == (name, level, label, seed) for r in rows):
                 continue
             before, started = search.spent + judge.spent + allocations.spent, time.perf_counter()
             chooser = Chooser(allocations, search, judge, allocation, BUDGET, seed)  # type: ignore[arg-type]
             choice = chooser.choose(total)
-            row = {"network": name, "level": level, "allocation": allocation, "seed": seed, "start": choice.start}
+            row = {"network": name, "level": level, "allocation": label, "seed": seed, "start": choice.start}
             row |= {"seconds": time.perf_counter() - started, "forward_equivalents": chooser.spent - before}
-            prune(network, mask_of(network, {key: (count, sizes[key]) for key, count in choice.counts.items()}))
+            if precisions is not None:
+                write_weights(network, compensated_to_counts(layers, choice.counts, precisions)[1])
+            else:
+                prune(network, mask_of(network, {key: (count, sizes[key]) for key, count in choice.counts.items()}))
             row |= {"accuracy": accuracy(network, images, labels), "dense": dense, "images": len(labels)}
             network.load_state_dict(weights)
             row |= {"inputs": len(inputs), "counts": choice.counts}
             write_text(RESULTS, json.dumps([*rows, row], indent=0) + "\n")
             write_text(PAGE, page([*rows, row]))
-            print(level, allocation, seed, f"{row['accuracy']:.1f}", f"{row['seconds']:.0f} s", flush=True)
+            print(level, label, seed, f"{row['accuracy']:.1f}", f"{row['seconds']:.0f} s", flush=True)
 
 
 def within(name: str) -> None:
@@ -96,7 +106,7 @@ def within(name: str) -> None:
     precisions = input_moments(network, inputs).precisions()
     rows = json.loads(RESULTS.read_text())
     for row in rows:
-        if row["network"] != name or "within" in row:
+        if row["network"] != name or "within" in row or row["allocation"].endswith(COMPENSATED):
             continue
         counts, started = row["counts"], time.perf_counter()
         found: dict[str, float] = {}
@@ -104,13 +114,13 @@ def within(name: str) -> None:
         reestimate_statistics(network, inputs)
         found["re-estimated"] = accuracy(network, images, labels)
         network.load_state_dict(weights)
-        _, moved = compensated_to_counts(compressible(network), counts, precisions, rounds=ROUNDS)
+        _, moved = compensated_to_counts(compressible(network), counts, precisions)
         write_weights(network, moved)
         found["compensated"] = accuracy(network, images, labels)
         reestimate_statistics(network, inputs)
         found["compensated, re-estimated"] = accuracy(network, images, labels)
         network.load_state_dict(weights)
-        row |= {"within": found, "rounds": ROUNDS}
+        row |= {"within": found}
         write_text(RESULTS, json.dumps(rows, indent=0) + "\n")
         write_text(PAGE, page(rows))
         told = ", ".join(f"{way} {value:.1f}" for way, value in found.items())
@@ -122,4 +132,5 @@ if __name__ == "__main__":
     if "--within" in sys.argv:
         within(sys.argv[1])
     else:
-        main(sys.argv[1], [float(level) for level in sys.argv[2:]])
+        compensated = "--compensate" in sys.argv
+        main(sys.argv[1], [float(level) for level in sys.argv[2:] if level != "--compensate"], compensated)

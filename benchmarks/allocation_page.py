@@ -10,7 +10,7 @@ EARLIER = {"resnet20": {0.5: 91.7, 0.6: 86.6, 0.7: 77.9, 0.8: 63.6}}
 _WAYS = {
     "re-estimated": "lowest magnitudes, batch norm's statistics re-estimated from the {inputs} unlabelled inputs",
     "compensated": "but of those weights that the others can make up for, which they do (`CompensatedPruning`, "
-    "{rounds} rounds, input moments of the {inputs} unlabelled inputs)",
+    "input moments of the {inputs} unlabelled inputs)",
     "compensated, re-estimated": "both",
 }
 
@@ -19,6 +19,7 @@ _HEAD = """# Which sparsity for which layer
 Accuracy in percent after one-shot pruning of the lowest magnitudes of each layer, no fine-tuning, no re-estimation of
 batch norm, unless the table says so. Every allocation removes exactly the same number of weights. `joint` looks at
 unlabelled inputs that are not among those that judge: half of them searched on, half to choose among what was found.
+*For compensated weights*: planned with `compensate=True` and carried out so: the kept weights make up for the others.
 
 Written by `python benchmarks/allocation.py NETWORK LEVEL …` from docs/allocation.json.
 """
@@ -48,7 +49,7 @@ def _section(name: str, rows: Sequence[dict[str, Any]]) -> str:
         )
     other = [row for row in rows if "within" in row]
     for way in other[0]["within"] if other else ():
-        lines += [f"\nThe same numbers, {_WAYS[way].format(rounds=other[0]['rounds'], inputs=first['inputs'])}:\n"]
+        lines += [f"\nThe same numbers, {_WAYS[way].format(inputs=first['inputs'])}:\n"]
         lines += _table(other, lambda row, way=way: row["within"][way], {})
     return "\n".join(lines) + "\n"
 

@@ -89,14 +89,14 @@ def test_the_kept_weights_make_up_for_the_others_and_statistics_are_taken_anew(w
     )
     assert code == 0
     inputs = ["--network", "digits", "--inputs", "digits", "--count", "64"]
-    options = [*inputs, "--compensate", "--reestimate", "--rounds", "2", "--damping", "0.02"]
+    options = [*inputs, "--compensate", "--reestimate", "--damping", "0.02"]
     code, out, err = run(monkeypatch, capsys, "prune", weights, file, *options, "--out", str(pruned))
     assert (code, err) == (0, "")
     assert "planned weights are zero (50.0 %)" in out
     network = load_network("digits")
     network.load_state_dict(load_file(weights))
     seen = load_inputs("digits")[:64]
-    Plan.load(file).apply(network, precisions=input_moments(network, seen).precisions(), rounds=2, damping=0.02)
+    Plan.load(file).apply(network, precisions=input_moments(network, seen).precisions(), damping=0.02)
     reestimate_statistics(network, seen)
     found = load_file(pruned)
     assert found.keys() == network.state_dict().keys()

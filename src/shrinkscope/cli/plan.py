@@ -60,6 +60,12 @@ def plan(
             help="joint (searches on the predictions), additive, uniform, global, erk, lamp, owl or alpha_pruning."
         ),
     ] = "joint",
+    compensate: Annotated[
+        bool,
+        typer.Option(
+            "--compensate", help="Plan for weights that make up for those that go, as prune --compensate does."
+        ),
+    ] = False,
     layers: Layers = None,
     keep: Annotated[
         list[str] | None,
@@ -98,6 +104,7 @@ def plan(
             shape=_shape(shape),
             layers=selection_of(layers, None, None),
             keep=keep or (),
+            compensate=compensate,
             allocation=allocation,  # type: ignore[arg-type]  # checked by plan itself
             kind=kind,  # type: ignore[arg-type]  # likewise
             scale=scale,
@@ -141,17 +148,19 @@ def prune(
         typer.Option("--inputs", metavar="SOURCE", help="Unlabelled inputs, as for plan.", show_default=False),
     ] = None,
     count: Annotated[int, typer.Option("--count", help="Inputs to look at, the first so many.", min=2)] = 512,
-    rounds: Annotated[
-        int, typer.Option(help="Rounds in which weights go with --compensate; more are better and slower.", min=1)
-    ] = 4,
     damping: Annotated[
-        float, typer.Option(help="Of the input moments, as a multiple of their mean; more moves weights less.", min=0.0)
-    ] = 0.01,
+        float | None,
+        typer.Option(
+            help="Of the input moments, as a multiple of their mean; the plan's, or 0.01, by default.",
+            min=0.0,
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Set the weights to zero that a plan removes, and write all tensors as safetensors.
 
     Example: shrinkscope prune dense.npz plan.toml --out pruned.safetensors
-    With inputs: shrinkscope prune dense.npz plan.toml --compensate --network resnet20 --inputs x.npz --out p.safetensors
+    And: shrinkscope prune dense.npz plan.toml --compensate --network resnet20 --inputs x.npz --out pruned.safetensors
     """
     from shrinkscope.analysis.plan import Plan
     from shrinkscope.errors import OutputError
@@ -175,7 +184,6 @@ def prune(
             count,
             compensate=compensate,
             reestimate=reestimate,
-            rounds=rounds,
             damping=damping,
         )
     save_tensors(out, tensors)

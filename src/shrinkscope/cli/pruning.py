@@ -23,8 +23,7 @@ def pruned_with_inputs(
     *,
     compensate: bool,
     reestimate: bool,
-    rounds: int,
-    damping: float,
+    damping: float | None,
 ) -> tuple[Mask, dict[str, Tensor]]:
     """The mask that a plan leads to, and all tensors of the pruned network.
 
@@ -36,7 +35,6 @@ def pruned_with_inputs(
         count: How many of them.
         compensate: Whether the weights that stay make up for those that go.
         reestimate: Whether batch norm statistics are estimated anew afterwards.
-        rounds: As for ``Plan.apply``.
         damping: As for ``Plan.apply``.
 
     Raises:
@@ -55,7 +53,7 @@ def pruned_with_inputs(
             moments = input_moments(model, seen, layers=layers, progress=lambda n: bar.update(task, completed=n))
             precisions = moments.precisions()
             bar.add_task("solving for the kept weights", total=None)
-        mask = plan.apply(model, precisions=precisions, rounds=rounds, damping=damping)
+        mask = plan.apply(model, precisions=precisions, damping=damping)
         if reestimate:
             again = bar.add_task("batch norm", total=len(seen))
             done = reestimate_statistics(model, seen, progress=lambda n: bar.update(again, completed=n))

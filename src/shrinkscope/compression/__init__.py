@@ -1,7 +1,7 @@
 """Compression: pruning, quantisation and low rank as values that compute masks or weights, and their application."""
 
 from shrinkscope.compression.apply import apply_mask, compress, hold, prune, release, write_weights
-from shrinkscope.compression.compensated import CompensatedPruning, compensate, compensated_to_counts
+from shrinkscope.compression.compensated import CompensatedPruning, compensate, compensated_path, compensated_to_counts
 from shrinkscope.compression.count import nearest_count
 from shrinkscope.compression.drift import LayerDrift, MaskDrift, mask_drift
 from shrinkscope.compression.informed import InformedPruning
@@ -32,6 +32,7 @@ __all__ = [
     "UniformQuantisation",
     "apply_mask",
     "compensate",
+    "compensated_path",
     "compensated_to_counts",
     "compress",
     "hold",

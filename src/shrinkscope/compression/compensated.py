@@ -1,7 +1,7 @@
 """Pruning in which the weights that stay make up for those that go, as far as the data let them."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -19,7 +19,8 @@ from shrinkscope.compression.checks import (
 )
 from shrinkscope.compression.informed import precision_of
 from shrinkscope.compression.mask import Mask
-from shrinkscope.compression.ranking import Scores, removed_by_rank
+from shrinkscope.compression.ranking import Scores
+from shrinkscope.compression.removal_path import RemovalPath
 from shrinkscope.compression.scope import SCOPES, Scope, removed_in_scope, selected
 from shrinkscope.errors import CompressionError, LatentError
 from shrinkscope.latent import Precision, Precisions
@@ -135,26 +136,22 @@ def compensate(
     for name, kept in mask.items():
         layer = _Layer(name, weights[name], precisions, damping)
         layer.remove(~kept.reshape(-1))
-        moved[name] = layer.found.view(kept.shape).to(weights[name].device, weights[name].dtype)
+        moved[name] = layer.like(weights[name])
     return {**weights, **moved}
 
 
 def compensated_to_counts(
-    weights: Mapping[str, Tensor],
-    counts: Mapping[str, int],
-    precisions: Precisions,
-    *,
-    damping: float = 0.01,
-    rounds: int = 1,
+    weights: Mapping[str, Tensor], counts: Mapping[str, int], precisions: Precisions, *, damping: float = 0.01
 ) -> tuple[Mask, dict[str, Tensor]]:
     """What ``CompensatedPruning`` does, with the number of weights that go given for each layer.
+
+    They go in the steps of ``compensated_path``.
 
     Args:
         weights: Layer → weight.
         counts: Layer → number of its weights to remove; layers that it does not name stay as they are.
         precisions: Σ⁻¹ of each layer that loses weights.
         damping: As for ``CompensatedPruning``.
-        rounds: As for ``CompensatedPruning``.
 
     Returns:
         The mask, and all weights.
@@ -163,16 +160,69 @@ def compensated_to_counts(
         CompressionError: As for ``compensate``.
     """
     _check_damping(damping)
+    kept = {name: torch.ones(weights[name].shape, dtype=torch.bool) for name in counts}
+    moved = {}
+    for name, count in counts.items():
+        if count:
+            layer = _Layer(name, weights[name], precisions, damping)
+            for _ in _climbed(layer, [*(rung for rung in _ladder(layer.kept.numel()) if rung < count), count]):
+                pass
+            kept[name], moved[name] = layer.kept.view(kept[name].shape), layer.like(weights[name])
+    return Mask(kept), {**weights, **moved}
 
-    def removed(scores: Mapping[str, Scores], share: float) -> dict[str, Tensor]:
-        return {
-            name: removed_by_rank([layer], round(share * counts[name]), "lowest")[0] for name, layer in scores.items()
-        }
 
-    losing = {name: weights[name] for name, count in counts.items() if count}
-    mask, moved = _in_rounds(losing, removed, precisions, damping, rounds)
-    whole = {name: torch.ones(weights[name].shape, dtype=torch.bool) for name in counts if name not in losing}
-    return Mask({**mask, **whole}), {**weights, **moved}
+def compensated_path(name: str, weight: Tensor, precisions: Precisions, *, damping: float = 0.01) -> RemovalPath:
+    """One layer from dense to empty, each time those weights going that the others can make up for best.
+
+    Args:
+        name: The layer.
+        weight: Its weight.
+        precisions: Σ⁻¹ of the layers.
+        damping: As for ``CompensatedPruning``.
+
+    Returns:
+        The path, with the best kept weights for every sixth of what is left.
+
+    Raises:
+        CompressionError: As for ``compensate``.
+    """
+    _check_damping(damping)
+    layer = _Layer(name, weight, precisions, damping)
+    order, rungs = [], {}
+    for gone, rung in _climbed(layer, _ladder(weight.numel())):
+        order.append(gone)
+        rungs[rung] = layer.like(weight).flatten()
+    # What is left at the end goes in the order of what it would cost.
+    last = layer.kept.nonzero().flatten()
+    order.append(last[layer.costs()[last].argsort(stable=True)])
+
+    def solve(kept: Tensor) -> Tensor:
+        layer.remove(~kept)
+        return layer.like(weight).flatten()
+
+    return RemovalPath(weight, torch.cat(order).to(weight.device), rungs, solve)
+
+
+def _ladder(size: int) -> list[int]:
+    """Numbers of weights removed at which the kept ones are solved for: every sixth of what is left, down to 1 %."""
+    rungs, share = [], 5 / 6
+    while share > 0.01:
+        rungs.append(size - round(share * size))
+        share *= 5 / 6
+    return sorted(set(rungs) - {0, size})
+
+
+def _climbed(layer: "_Layer", rungs: Sequence[int]) -> Iterator[tuple[Tensor, int]]:
+    """Remove as many weights as each rung says; which went, those of least cost first, and how many are gone."""
+    gone = 0
+    for rung in rungs:
+        costs = layer.costs().masked_fill(~layer.kept, math.inf)
+        chosen = costs.argsort(stable=True)[: rung - gone]
+        kept = layer.kept.clone()
+        kept[chosen] = False
+        layer.remove(~kept)
+        gone = rung
+        yield chosen, rung
 
 
 def _in_rounds(
@@ -189,7 +239,7 @@ def _in_rounds(
         for name, gone in removed(scores, number / rounds).items():
             layers[name].remove(gone)
     kept = Mask({name: layers[name].kept.view(weight.shape) for name, weight in weights.items()})
-    return kept, {name: layers[name].found.view(w.shape).to(w.device, w.dtype) for name, w in weights.items()}
+    return kept, {name: layers[name].like(weight) for name, weight in weights.items()}
 
 
 class _Layer:
@@ -214,6 +264,10 @@ class _Layer:
         with _explained(self.name):
             self.found = self.precision.nearest(self.whole, self.kept, self.damping)
         self._costs = None
+
+    def like(self, weight: Tensor) -> Tensor:
+        """What was found, in the shape, type and place of a weight."""
+        return self.found.view(weight.shape).to(weight.device, weight.dtype)
 
 
 @contextmanager

@@ -156,7 +156,7 @@ def test_the_weights_that_stay_make_up_for_those_that_go(network, found):
     moments = input_moments(network, INPUTS).precisions()
     plain, moved = copy.deepcopy(network), copy.deepcopy(network)
     found.apply(plain)
-    mask = found.apply(moved, precisions=moments, rounds=2)
+    mask = found.apply(moved, precisions=moments)
     weights = compressible(moved)
     for row in found.rows:
         assert mask.removed(row.layer) == int((weights[row.layer] == 0).sum()) == row.removed
@@ -172,5 +172,28 @@ def test_layers_that_lose_nothing_need_no_moments(network, found):
     spared = msgspec.structs.replace(found, rows=(msgspec.structs.replace(first, removed=0), *found.rows[1:]))
     moments = input_moments(network, INPUTS, layers=[row.layer for row in found.rows[1:]]).precisions()
     pruned = copy.deepcopy(network)
-    assert spared.apply(pruned, precisions=moments, rounds=1).removed(first.layer) == 0
+    assert spared.apply(pruned, precisions=moments).removed(first.layer) == 0
     assert torch.equal(compressible(pruned)[first.layer], compressible(network)[first.layer])
+
+
+@pytest.mark.parametrize("allocation", ["joint", "uniform"])
+def test_a_plan_for_compensated_weights_predicts_what_carrying_it_out_gives(network, allocation):
+    made = plan(network, sparsity=0.6, inputs=INPUTS, allocation=allocation, budget=1000.0, compensate=True)
+    assert (made.settings.within, made.settings.damping) == ("compensated", 0.01)
+    pruned = copy.deepcopy(network)
+    mask = made.apply(pruned, precisions=input_moments(network, INPUTS).precisions())
+    assert mask.removed() == made.removed
+    expected = predictive_divergence(network, pruned, INPUTS[1::2])
+    # The moments are summed over other batches, the same up to rounding; solving multiplies it by a condition number.
+    assert made.kl.value == pytest.approx(expected.kl.value, rel=1e-6)
+
+
+def test_a_compensated_plan_is_read_as_it_was_written_and_needs_moments(network, tmp_path):
+    made = plan(network, sparsity=0.5, inputs=INPUTS, allocation="erk", compensate=True, damping=0.05)
+    made.save(tmp_path / "plan.toml")
+    found = Plan.load(tmp_path / "plan.toml")
+    assert found == made
+    with pytest.raises(CompressionError, match=r"for weights that make up for those that go: give input moments"):
+        found.apply(copy.deepcopy(network))
+    with pytest.raises(DataError, match="compensate needs inputs"):
+        plan(network, sparsity=0.5, allocation="erk", compensate=True)

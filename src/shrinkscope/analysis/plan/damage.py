@@ -1,7 +1,7 @@
 """What all layers pruned together do to the predictions, run from the first layer that changed."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from shrinkscope.analysis.plan.counts import Counts
 from shrinkscope.analysis.plan.slopes import divergence_to, total_variation_to
 from shrinkscope.analysis.scan.trace import Environment, Steps, UntraceableError
 from shrinkscope.compression.locate import locate
+from shrinkscope.compression.removal_path import RemovalPath, magnitude_path
 from shrinkscope.errors import DataError
 from shrinkscope.performance import PredictiveDistances, PredictiveTally, Reading
 from shrinkscope.performance.forward import forward, placement
@@ -22,7 +23,7 @@ _SAME = 1e-5  # of the largest output: the same operations, in kernels that choo
 
 
 class JointDamage:
-    """Prunes a copy of a network by magnitude, layer by layer as counted, and compares its predictions.
+    """Prunes a copy of a network, layer by layer as counted, and compares its predictions.
 
     Values before the layers are held for one configuration, the base, so that another one costs what comes after the
     first layer in which it differs.
@@ -33,6 +34,7 @@ class JointDamage:
         batches: Inputs.
         reading: How outputs are read.
         memory: Most bytes held.
+        paths: What each layer's weights are for a number removed; None removes the lowest magnitudes.
 
     Attributes:
         spent: What was run, in passes of the network over one input.
@@ -44,13 +46,17 @@ class JointDamage:
     """
 
     def __init__(
-        self, model: nn.Module, layers: Sequence[str], batches: Sequence[Tensor], reading: Reading, memory: int = MEMORY
+        self,
+        model: nn.Module,
+        layers: Sequence[str],
+        batches: Sequence[Tensor],
+        reading: Reading,
+        memory: int = MEMORY,
+        paths: Mapping[str, RemovalPath] | None = None,
     ) -> None:
         self._network = copy.deepcopy(model).eval()
         self._parameters = {name: locate(self._network, name).parameter for name in layers}
-        self._dense_weights = {name: p.detach().clone() for name, p in self._parameters.items()}
-        # Stable, so that equal magnitudes go in the order of their indices, as in MagnitudePruning.
-        self._orders = {name: w.flatten().abs().argsort(stable=True) for name, w in self._dense_weights.items()}
+        self._paths = paths or {name: magnitude_path(p.detach().clone()) for name, p in self._parameters.items()}
         self._device, self._dtype = placement(self._network)
         self._batches = [self._placed(batch) for batch in batches]
         self._reading, self._memory, self.spent = reading, memory, 0.0
@@ -68,23 +74,12 @@ class JointDamage:
     @property
     def sizes(self) -> Counts:
         """Layer → number of weights."""
-        return {name: weight.numel() for name, weight in self._dense_weights.items()}
+        return {name: path.size for name, path in self._paths.items()}
 
     @property
     def inputs_on_cpu(self) -> list[Tensor]:
         """The inputs, batch by batch."""
         return [batch.to("cpu") for batch in self._batches]
-
-    def kept(self, name: str, removed: int) -> Tensor:
-        """Which weights of a layer stay, bool, of its shape.
-
-        Args:
-            name: The layer.
-            removed: Number of the lowest magnitudes to remove.
-        """
-        flags = torch.ones_like(self._orders[name], dtype=torch.bool)
-        flags[self._orders[name][:removed]] = False
-        return flags.view(self._dense_weights[name].shape)
 
     def distances(self, counts: Counts, *, first: int | None = None, rebase: bool = False) -> PredictiveDistances:
         """How far the predictions move.
@@ -122,7 +117,7 @@ class JointDamage:
         """
         self._write(counts)
         distance = total_variation_to if bounded else divergence_to
-        gradients = {name: torch.zeros_like(weight) for name, weight in self._dense_weights.items()}
+        gradients = {name: torch.zeros_like(parameter) for name, parameter in self._parameters.items()}
         parameters = list(self._parameters.values())
         for batch, dense in zip(self._batches, self.dense, strict=True):
             with torch.enable_grad():
@@ -133,21 +128,25 @@ class JointDamage:
                 if gradient is not None:
                     gradients[name] += gradient
         self.spent += 3 * self.inputs  # forwards and backwards, the latter counted twice
-        return {name: self._first_order(name, gradient) for name, gradient in gradients.items()}
+        return {name: self._paths[name].change(gradient) for name, gradient in gradients.items()}
 
-    def _first_order(self, name: str, gradient: Tensor) -> Tensor:
-        # To remove w changes the loss by −gw to first order, wherever the threshold is.
-        terms = -(gradient * self._dense_weights[name]).flatten()[self._orders[name]].double()
-        return torch.cat([terms.new_zeros(1), terms.cumsum(0)]).cpu()
+    def settle(self, counts: Counts) -> None:
+        """Make the kept weights the best ones for these counts, where they move at all.
+
+        Args:
+            counts: Layer → number of weights to remove.
+        """
+        for name, removed in counts.items():
+            self._paths[name].settle(removed)
+        # Everything may have changed, also for counts that were run before.
+        self._written = dict.fromkeys(counts, -1)
+        self._base = dict.fromkeys(counts, -1)
 
     def _write(self, counts: Counts) -> None:
         with torch.no_grad():
             for name, removed in counts.items():
                 if self._written[name] != removed:
-                    weight = self._dense_weights[name]
-                    self._parameters[name].copy_(
-                        torch.where(self.kept(name, removed), weight, torch.zeros_like(weight))
-                    )
+                    self._parameters[name].copy_(self._paths[name].weight(removed))
                     self._written[name] = removed
 
     def _start(self, counts: Counts) -> int:

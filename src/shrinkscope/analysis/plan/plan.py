@@ -13,8 +13,11 @@ from shrinkscope.analysis.plan.details import details
 from shrinkscope.analysis.plan.records import Plan, PlanRow, PlanSettings
 from shrinkscope.analysis.plan.target import largest_within
 from shrinkscope.analysis.prediction import Calibration
+from shrinkscope.compression import compensated_path
 from shrinkscope.compression.checks import check_finite, listing
+from shrinkscope.compression.removal_path import RemovalPath
 from shrinkscope.compression.scope import selected
+from shrinkscope.curvature import input_moments
 from shrinkscope.errors import CompressionError, DataError, SelectionError
 from shrinkscope.performance import Reading, synthetic_inputs
 from shrinkscope.performance.data import Inputs, input_batches
@@ -40,6 +43,8 @@ def plan(
     layers: LayersLike = None,
     keep: Sequence[str] = (),
     allocation: Allocation = "joint",
+    compensate: bool = False,
+    damping: float = 0.01,
     calibration: Calibration | None = None,
     kind: Kind | None = None,
     scale: float | None = None,
@@ -50,7 +55,7 @@ def plan(
     batch_size: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Plan:
-    """Choose how many of the lowest magnitudes to remove in each layer.
+    """Choose how many weights to remove in each layer.
 
     Every second input is searched on and the others judge, so that a plan that fits the few inputs gains nothing. The
     same arguments give the same plan.
@@ -67,6 +72,9 @@ def plan(
         keep: Globs of layers to leave alone; they are no part of the sparsity.
         allocation: ``joint`` searches on the predictions with all layers pruned together. The others are baselines:
             ``additive`` (inputs), ``owl`` (inputs), ``uniform``, ``global``, ``erk``, ``lamp``, ``alpha_pruning``.
+        compensate: Whether the weights that stay make up for those that go, as in ``CompensatedPruning``, with the
+            input moments of all inputs; otherwise the lowest magnitudes go and nothing moves.
+        damping: Of the input moments then, as a multiple of their mean.
         calibration: Measured configurations with the joint KL as their only rung: gives the predicted difference.
         kind: What the outputs predict; told from their shape when None.
         scale: Standard deviation of a regression's prediction.
@@ -101,19 +109,34 @@ def plan(
         source=source,
         seed=seed,
         budget=budget,
+        within="compensated" if compensate else "magnitude",
+        damping=damping if compensate else None,
     )
     if not batches:
+        if compensate:
+            raise DataError("compensate needs inputs: give inputs=… or shape=… to make synthetic ones")
         return _unpredicted(Allocations(model, weights, None), allocation, settings)
-    names = list(weights)
-    search = JointDamage(model, names, [batch[::2] for batch in batches], reading)
-    judge = JointDamage(model, names, [batch[1::2] for batch in batches], reading)
+    names, paths = list(weights), _paths(model, weights, batches, damping) if compensate else None
+    search = JointDamage(model, names, [batch[::2] for batch in batches], reading, paths=paths)
+    judge = JointDamage(model, names, [batch[1::2] for batch in batches], reading, paths=paths)
+    search.spent += settings.inputs if compensate else 0
     chooser = Chooser(Allocations(model, weights, search), search, judge, allocation, budget, seed, progress)
     if sparsity is not None:
         choice, notes = chooser.choose(round(sparsity * chooser.weights)), ()
     else:
         assert max_drop is not None  # checked above
         choice, notes = largest_within(chooser, max_drop, calibration)
+    # So far the kept weights of most counts were read off between two solutions; those that were chosen are solved for.
+    for damage in (search, judge):
+        damage.settle(choice.counts)
     return details(chooser, choice, settings, calibration, notes)
+
+
+def _paths(
+    model: nn.Module, weights: dict[str, torch.Tensor], batches: list[torch.Tensor], damping: float
+) -> dict[str, RemovalPath]:
+    precisions = input_moments(model, iter(batches), layers=list(weights)).precisions()
+    return {name: compensated_path(name, weight, precisions, damping=damping) for name, weight in weights.items()}
 
 
 def _unpredicted(allocations: Allocations, allocation: Allocation, settings: PlanSettings) -> Plan:

@@ -13,12 +13,13 @@ from shrinkscope.analysis.plan.pruning import mask_of, planned
 from shrinkscope.analysis.plan.wording import plan_in_words
 from shrinkscope.analysis.prediction import Prediction
 from shrinkscope.compression import Mask, compensated_to_counts, prune, write_weights
-from shrinkscope.errors import OutputError, StoreError
+from shrinkscope.errors import CompressionError, OutputError, StoreError
 from shrinkscope.files import json_text, write_text
 from shrinkscope.latent import Precisions
 from shrinkscope.quantity import Quantity
 
 Verdict = Literal["reached", "infeasible", "unpredicted"]
+Within = Literal["magnitude", "compensated"]
 
 
 class PlanRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -27,7 +28,7 @@ class PlanRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     Attributes:
         layer: Name of its weight.
         weights: Number of weights.
-        removed: Number of them to remove, those of lowest magnitude.
+        removed: Number of them to remove.
         cost_alone: Predicted KL in nats when this layer alone is pruned so; None without inputs.
         share: Share of the damage: what the joint KL falls by when this layer is left dense, over the sum of that
             of all layers; None without inputs or damage.
@@ -96,6 +97,9 @@ class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         source: Where the inputs are from.
         seed: Of random moves and synthetic inputs.
         budget: Most passes of the network over one input that the search may take.
+        within: Which weights of a layer go: ``magnitude`` removes the lowest and leaves the others as they are, with
+            ``compensated`` the others make up for what goes.
+        damping: Of the input moments then; None otherwise.
     """
 
     allocation: str
@@ -107,6 +111,8 @@ class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     source: str = "none"
     seed: int = 0
     budget: float = 0.0
+    within: Within = "magnitude"
+    damping: float | None = None
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -164,22 +170,26 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             model: The network that the plan is for, or its weights by name.
 
         Raises:
-            CompressionError: If a layer is missing or has another number of weights.
+            CompressionError: If a layer is missing or has another number of weights, or the plan was made for weights
+                that make up for what goes.
         """
+        if self.settings.within == "compensated":
+            raise CompressionError(
+                "this plan is for weights that make up for those that go: give input moments, "
+                "made.apply(model, precisions=input_moments(model, inputs).precisions()), or prune --compensate"
+            )
         return mask_of(model, {row.layer: (row.removed, row.weights) for row in self.rows})
 
-    def apply(
-        self, model: nn.Module, *, precisions: Precisions | None = None, rounds: int = 4, damping: float = 0.01
-    ) -> Mask:
+    def apply(self, model: nn.Module, *, precisions: Precisions | None = None, damping: float | None = None) -> Mask:
         """Set so many weights of a network to zero as the plan says, in place.
 
         Args:
             model: The network that the plan is for.
-            precisions: None removes the lowest magnitudes and moves nothing. With the input moments of the dense
-                network, ``input_moments(model, inputs).precisions()``, those weights go that the others can make up
-                for, and the others do, as in ``CompensatedPruning``. The plan's predictions are for lowest magnitudes.
-            rounds: Rounds in which weights then go.
-            damping: As for ``CompensatedPruning``.
+            precisions: With the input moments of the dense network, ``input_moments(model, inputs).precisions()``,
+                those weights go that the others can make up for, and the others do, as in ``CompensatedPruning``; a
+                plan that was made so needs them. Without, the lowest magnitudes go and nothing moves. The predictions
+                of a plan are for the way that it was made for.
+            damping: As for ``CompensatedPruning``; the plan's, or 0.01, when None.
 
         Returns:
             The mask that was applied: exactly ``removed`` weights are zero.
@@ -189,9 +199,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """
         if precisions is None:
             return prune(model, self.mask(model))
+        if damping is None:
+            damping = 0.01 if self.settings.damping is None else self.settings.damping
         weights = planned(model, {row.layer: row.weights for row in self.rows})
         counts = {row.layer: row.removed for row in self.rows}
-        mask, moved = compensated_to_counts(weights, counts, precisions, damping=damping, rounds=rounds)
+        mask, moved = compensated_to_counts(weights, counts, precisions, damping=damping)
         write_weights(model, moved)
         return mask
 
