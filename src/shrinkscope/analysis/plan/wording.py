@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from shrinkscope.analysis.plan.records import Plan
 
 _NAMED = 3
+_WITHIN = {"magnitude": ", the lowest magnitudes of each", "compensated": "; the weights that stay make up for them"}
 _NOISE = 2  # standard errors
 
 
@@ -21,7 +22,7 @@ def plan_in_words(plan: "Plan") -> str:
 def _what(plan: "Plan") -> str:
     return (
         f"{plan.settings.allocation}: remove {plan.removed:,} of {plan.weights:,} weights "
-        f"({100 * plan.sparsity:.1f} %) in {len(plan.rows)} layers."
+        f"({100 * plan.sparsity:.1f} %) in {len(plan.rows)} layers{_WITHIN[plan.settings.within]}."
     )
 
 
