@@ -1,14 +1,16 @@
 """``shrinkscope diff`` exactly, in threads, and from a cache."""
 
 import json
+import signal
 import sqlite3
+import sys
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from shrinkscope.cli import app
+from shrinkscope.cli import app, main
 
 
 @pytest.fixture
@@ -46,3 +48,39 @@ def test_a_missing_kernel_is_announced(files, monkeypatch):
     monkeypatch.setattr("shrinkscope.kernel.why_not", lambda: "the C kernel was not built")
     result = CliRunner().invoke(app, ["diff", *files])
     assert "the C kernel was not built" in result.stderr
+
+
+@pytest.fixture
+def four_layers(tmp_path):
+    generator = torch.Generator().manual_seed(2)
+    dense = {f"fc{k}.weight": torch.randn(8, 16, generator=generator) for k in range(4)}
+    paths = [str(tmp_path / name) for name in ("a.safetensors", "b.safetensors")]
+    save_file(dense, paths[0])
+    save_file({name: (4 * tensor).round() / 4 for name, tensor in dense.items()}, paths[1])
+    return paths
+
+
+def test_after_ctrl_c_the_same_command_goes_on(four_layers, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    uninterrupted = diffed(four_layers)
+    measured: list[str] = []
+
+    def measure(tensors, *arguments):
+        if len(measured) == 2 and "interrupted" not in measured:
+            measured.append("interrupted")
+            signal.raise_signal(signal.SIGINT)  # what a terminal sends for Ctrl-C
+        measured.append(tensors.dense.name)
+        return measured_in_fact(tensors, *arguments)
+
+    compare = sys.modules["shrinkscope.analysis.compare"]
+    measured_in_fact = compare.measure
+    monkeypatch.setattr(compare, "measure", measure)
+    monkeypatch.setattr(sys, "argv", ["shrinkscope", "diff", *four_layers, "--resume"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert (stop.value.code, capsys.readouterr()) == (
+        130,
+        ("", "shrinkscope: interrupted; what was finished is kept\n"),
+    )
+    assert diffed(four_layers, "--resume") == uninterrupted
+    assert measured == ["fc0.weight", "fc1.weight", "interrupted", "fc2.weight", "fc3.weight"]

@@ -1,6 +1,7 @@
 """Counts and sums over the elements of a pair of tensors in one pass, by the kernel or by PyTorch."""
 
 import ctypes
+from functools import reduce
 from typing import Literal
 
 import msgspec
@@ -15,6 +16,7 @@ Path = InstructionSet | Literal["torch"]
 KINDS = {torch.bfloat16: 0, torch.float16: 1, torch.float32: 2, torch.float64: 3}
 """Types that the kernel reads, with their numbers in kernel.h; all others are converted."""
 
+_CONVERTED = 1 << 18  # elements that are converted at once, of 1 or 2 MB a side
 _BLOCK = 1 << 16  # elements in float64 that fit the second cache, of which PyTorch walks over a dozen intermediates
 
 
@@ -67,21 +69,24 @@ def pair_sums(dense: Tensor, compressed: Tensor, *, exact: bool = False, path: P
     """
     if dense.shape != compressed.shape:
         raise ValueError(f"shapes {tuple(dense.shape)} and {tuple(compressed.shape)}; expected the same")
-    x, y = _common(dense), _common(compressed)
-    if x.dtype != y.dtype:
-        wide = torch.float64 if torch.float64 in (x.dtype, y.dtype) else torch.float32
-        x, y = x.to(wide), y.to(wide)
-    x, y = x.reshape(-1).contiguous(), y.reshape(-1).contiguous()
-    sums = _summed(x, y, exact=exact, path=path)
-    if dense.dtype != compressed.dtype:
-        return msgspec.structs.replace(sums, bits_differ=None)
-    if x.dtype != dense.dtype:
-        return msgspec.structs.replace(sums, bits_differ=_bits_differ(dense, compressed))
-    return sums
+    x, y = dense.reshape(-1).contiguous(), compressed.reshape(-1).contiguous()
+    if x.dtype == y.dtype and x.dtype in KINDS:
+        return _summed(x, y, exact=exact, path=path)
+    wide = torch.float64 if torch.float64 in (x.dtype, y.dtype) else torch.float32
+    # In blocks: converted as a whole, a chunk would take several times the memory of what was read.
+    block = _CONVERTED if x.device.type == "cpu" else max(1, x.numel())
+    found = [
+        _summed(u.to(wide), v.to(wide), exact=exact, path=path)
+        for u, v in zip(x.split(block), y.split(block), strict=True)
+    ]
+    bits = _bits_differ(x, y) if x.dtype == y.dtype else None
+    return msgspec.structs.replace(reduce(_added, found), bits_differ=bits)
 
 
-def _common(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype in KINDS else tensor.to(torch.float32)
+def _added(first: PairSums, second: PairSums) -> PairSums:
+    mine, theirs = msgspec.structs.asdict(first), msgspec.structs.asdict(second)
+    total = {name: mine[name] + theirs[name] for name in mine if name != "largest_delta"}
+    return PairSums(**total, largest_delta=max(first.largest_delta, second.largest_delta))
 
 
 def _summed(x: Tensor, y: Tensor, *, exact: bool, path: Path | None) -> PairSums:

@@ -14,6 +14,7 @@ from shrinkscope.weights.pairing import TensorPair
 from shrinkscope.weights.structure import Structure
 from shrinkscope.weights.view import CHUNK, TensorView
 
+_MOST_THREADS = 8  # unless more are asked for
 _AHEAD = 2  # chunks a thread that wait to be merged: more would hold memory, fewer would let threads wait
 
 
@@ -81,7 +82,7 @@ def summarise(
         groups: Numbers of groups whose means are wanted besides the moments.
         exact: Float64 sums throughout; otherwise those of 16-bit types may be off by 1e-7, and are faster.
         values: Whether distinct values and N:M patterns are wanted.
-        threads: Threads that read and sum, the processor's cores by default. The result does not depend on it. Windows
+        threads: Threads that read and sum, the processor's cores by default, up to 8. The result does not depend on it. Windows
             of a view are called from all of them.
         device: Where PyTorch takes the sums, ``"cuda"`` for example; on the CPU by default.
         progress: Called with the number of elements of each finished chunk.
@@ -139,8 +140,9 @@ def pieces_of(view: TensorView) -> Callable[[int, int], Tensor]:
 
 
 def _cores() -> int:
-    # Those that this process may use, where the system tells.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # Those that this process may use, where the system tells; some 45 MB each, of which 500 MB hold no more.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _MOST_THREADS)
 
 
 def _in_order(part: Callable[[int], _Partial], starts: range, threads: int | None) -> Iterator[_Partial]:

@@ -1,88 +1,49 @@
-"""Checkpoints larger than the memory that a process may take, of every format that is read in windows."""
-
-import subprocess
-import sys
-import textwrap
+"""Values that are computed when they are read: in blocks, whatever the window."""
 
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-LIMIT = 300_000_000
-"""Bytes of private memory above the imports, a fraction of what the weights take as numbers."""
+from shrinkscope.weights.formats import windows
+from shrinkscope.weights.formats.windows import view_by_elements, view_by_rows
 
-SCRIPT = """
-    import re, resource, sys, time
-    from pathlib import Path
-    import torch
-    from shrinkscope.weights import open_weights
-
-    view = open_weights(Path({path!r}))[{name!r}]
-    view.piece(0, 10)  # what a format imports when it is first read does not count
-    now = 1024 * int(re.search(r"VmData:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
-    resource.setrlimit(resource.RLIMIT_DATA, (now + {limit}, now + {limit}))
-    try:
-        torch.empty({limit} + (1 << 26), dtype=torch.uint8)
-    except RuntimeError:
-        pass
-    else:
-        raise SystemExit("the limit does not hold")
-    total, seen = view.parameters, 0
-    # The ends and some pieces between: reading all of it is the comparison's own test.
-    for start in (0, total // 3 + 1, total // 2 + 7, total - (1 << 22)):
-        piece = view.piece(start, start + (1 << 22))
-        seen += int((piece != 0).sum())
-    print(seen)
-"""
+BLOCK = 40
 
 
-def sparse_file(path, header: bytes, size: int) -> None:
-    with path.open("wb") as file:
-        file.write(header)
-        file.truncate(len(header) + size)
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(windows, "_BLOCK", BLOCK)
 
 
-def pieces_within_the_limit(path, name: str) -> int:
-    script = textwrap.dedent(SCRIPT).format(path=str(path), name=name, limit=LIMIT)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return int(done.stdout)
+@given(st.integers(1, 90), st.integers(1, 9), st.data())
+def test_a_window_is_the_slice_and_no_row_is_computed_twice(width, rows, data):
+    asked: list[int] = []
+    values = torch.arange(rows * width, dtype=torch.float64).reshape(rows, width)
+
+    def compute(first: int, last: int) -> torch.Tensor:
+        assert (last - first) * width <= max(BLOCK, width)
+        asked.extend(range(first, last))
+        return values[first:last]
+
+    view = view_by_rows("w", (rows, width), torch.float64, compute)
+    start = data.draw(st.integers(0, rows * width))
+    stop = data.draw(st.integers(start, rows * width))
+    assert torch.equal(view.piece(start, stop), values.flatten()[start:stop])
+    assert asked == sorted(set(asked))
+    assert torch.equal(view.read(), values)
 
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="the limit of private memory is Linux's")
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_elements_are_computed_in_blocks_that_begin_at_multiples(first, second):
+    start, stop = sorted((first, second))
+    asked: list[tuple[int, int]] = []
 
+    def compute(begin: int, end: int) -> torch.Tensor:
+        asked.append((begin, end))
+        return torch.arange(begin, end, dtype=torch.float32)
 
-@linux
-def test_safetensors(tmp_path):
-    count = 1 << 30
-    header = b'{"w":{"dtype":"BF16","shape":[32768,32768],"data_offsets":[0,%d]}}' % (2 * count)
-    sparse_file(tmp_path / "x.safetensors", len(header).to_bytes(8, "little") + header, 2 * count)
-    with (tmp_path / "x.safetensors").open("r+b") as file:
-        file.seek(-2, 2)
-        file.write(b"\x80\x3f")
-    assert pieces_within_the_limit(tmp_path / "x.safetensors", "w") == 1
-
-
-@linux
-def test_packed_integers(tmp_path):
-    rows, columns = 1 << 14, 1 << 15
-    # Codes of zero stand for -8 times the scale of 2^-8 that the bytes below spell in float16.
-    parts = {"weight_packed": ("I32", (rows, columns // 8), 4), "weight_scale": ("F16", (rows, 1), 2)}
-    entries, place = ['"x.weight_shape":{"dtype":"I64","shape":[2],"data_offsets":[0,16]}'], 16
-    for name, (dtype, shape, size) in reversed(parts.items()):
-        end = place + shape[0] * shape[1] * size
-        entries.append(f'"x.{name}":{{"dtype":"{dtype}","shape":{list(shape)},"data_offsets":[{place},{end}]}}')
-        place = end
-    header = ("{" + ",".join(entries) + "}").encode()
-    shape_and_scales = rows.to_bytes(8, "little") + columns.to_bytes(8, "little") + b"\x00\x1c" * rows
-    start = len(header).to_bytes(8, "little") + header + shape_and_scales
-    sparse_file(tmp_path / "x.safetensors", start, place - len(shape_and_scales))
-    assert pieces_within_the_limit(tmp_path / "x.safetensors", "x.weight") == 4 << 22
-
-
-@linux
-def test_a_pytorch_file(tmp_path):
-    # A small file's numbers are blown up in place: the header of the archive is what torch.save writes for them.
-    script = (
-        f"import torch; torch.save({{'w': torch.zeros(1 << 29, dtype=torch.bfloat16)}}, {str(tmp_path / 'x.pt')!r})"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)
-    assert pieces_within_the_limit(tmp_path / "x.pt", "w") == 0
+    view = view_by_elements("w", (300,), torch.float32, compute, BLOCK)
+    assert torch.equal(view.piece(start, stop), torch.arange(start, stop, dtype=torch.float32))
+    assert all(begin // BLOCK == (end - 1) // BLOCK for begin, end in asked)
+    assert all(begin % BLOCK == 0 for begin, _ in asked[1:])

@@ -8,33 +8,40 @@ import torch
 from torch import Tensor
 
 from shrinkscope.weights.role import role_from_name
-from shrinkscope.weights.view import CHUNK, TensorView
+from shrinkscope.weights.view import TensorView
+
+_BLOCK = 1 << 18
+"""Elements that are computed at once: unpacking makes several tensors of this size, which fit the second cache."""
 
 
 class Windows(msgspec.Struct, frozen=True, kw_only=True):
-    """A tensor that is computed window by window.
+    """A tensor that is computed window by window, a window block by block.
 
     Attributes:
         shape: Its shape.
         dtype: Its type.
         elements: Computes the elements [start, stop) of the flattened tensor, 1-D.
+        step: Elements of a block; blocks begin at its multiples.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
     elements: Callable[[int, int], Tensor]
+    step: int = _BLOCK
 
     def window(self, start: int, stop: int) -> Tensor:
-        """The elements [start, stop)."""
-        return self.elements(start, stop) if stop > start else torch.empty(0, dtype=self.dtype)
+        """The elements [start, stop); beside them only one block is held."""
+        found = torch.empty(max(stop - start, 0), dtype=self.dtype)
+        begin = start
+        while begin < stop:
+            end = min(begin - begin % self.step + self.step, stop)
+            found[begin - start : end - start] = self.elements(begin, end)
+            begin = end
+        return found
 
     def load(self) -> Tensor:
-        """The whole tensor; beside it only one window is held."""
-        whole = torch.empty(math.prod(self.shape), dtype=self.dtype)
-        for start in range(0, whole.numel(), CHUNK):
-            stop = min(start + CHUNK, whole.numel())
-            whole[start:stop] = self.elements(start, stop)
-        return whole.reshape(self.shape)
+        """The whole tensor; beside it only one block is held."""
+        return self.window(0, math.prod(self.shape)).reshape(self.shape)
 
 
 class Rows(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +63,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def view_by_elements(
-    name: str, shape: tuple[int, ...], dtype: torch.dtype, elements: Callable[[int, int], Tensor]
+    name: str, shape: tuple[int, ...], dtype: torch.dtype, elements: Callable[[int, int], Tensor], step: int = _BLOCK
 ) -> TensorView:
     """A view of values that are computed for any range of elements.
 
@@ -65,8 +72,9 @@ def view_by_elements(
         shape: Its shape.
         dtype: Type of the values.
         elements: Computes the elements [start, stop) of the flattened tensor, 1-D.
+        step: Elements that are computed at once.
     """
-    windows = Windows(shape=shape, dtype=dtype, elements=elements)
+    windows = Windows(shape=shape, dtype=dtype, elements=elements, step=step)
     role = role_from_name(name, len(shape))
     return TensorView(name=name, shape=shape, dtype=dtype, role=role, load=windows.load, window=windows.window)
 
@@ -82,4 +90,6 @@ def view_by_rows(
         dtype: Type of the values.
         rows: Computes the rows [first, last), shape (last − first, size of the last dimension).
     """
-    return view_by_elements(name, shape, dtype, Rows(width=max(shape[-1], 1), rows=rows).elements)
+    width = max(shape[-1], 1)
+    # Blocks of whole rows, so that no row is computed for two of them.
+    return view_by_elements(name, shape, dtype, Rows(width=width, rows=rows).elements, max(1, _BLOCK // width) * width)
