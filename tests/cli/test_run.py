@@ -87,6 +87,16 @@ def test_the_shipped_studies_are_listed(monkeypatch, capsys):
     assert all(study["description"] for study in found)
 
 
+def test_an_interruption_says_how_to_go_on(study, tmp_path, monkeypatch, capsys):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shrinkscope.experiments.sweep.carry_out", interrupted)
+    code, _, err = run(monkeypatch, capsys, study, "--out", str(tmp_path / "runs"), "--device", "cpu")
+    assert code == 130
+    assert err == "the same command goes on from here\nshrinkscope: interrupted; what was finished is kept\n"
+
+
 def test_listing_the_studies_imports_nothing_heavy():
     program = (
         "import sys; sys.argv = ['shrinkscope', 'run', '--list']\n"

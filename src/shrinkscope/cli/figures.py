@@ -1,15 +1,18 @@
 """``shrinkscope figures STORE``: the paper's figures 2 to 18 from stored runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from shrinkscope.cli.options import Json
 from shrinkscope.errors import SelectionError
 
 if TYPE_CHECKING:
+    from shrinkscope.experiments.store import Store
     from shrinkscope.report.figures.paper import Block
+    from shrinkscope.report.figures.picture import Picture
 
 
 def figures(
@@ -39,6 +42,7 @@ def figures(
         Literal["accuracy", "loss"], typer.Option("--performance", help="What PD is a difference in.")
     ] = "accuracy",
     scope: Annotated[str, typer.Option("--scope", help="Which pruned part: last or all.")] = "last",
+    json: Json = False,
 ) -> None:
     """Draw the paper's figures from stored runs: AP solid, PD dashed, means and spread over trials.
 
@@ -48,34 +52,51 @@ def figures(
     Example: shrinkscope figures shrinkscope-runs/records.sqlite --figure 2 --substitute resnet50=resnet20
     """
     from shrinkscope.experiments.store import Store
+    from shrinkscope.files import json_text
+
+    stand_ins, suffixes, wanted = _pairs(substitute or []), _formats(formats), _numbers(figure)
+    told = []
+    with Store(store, create=False) as opened:
+        for name, block, found in _pictures(opened, wanted, run or [], stand_ins, scope, performance):
+            if isinstance(found, str):
+                told.append({"figure": name, "missing": found})
+                line = f"{name}: {found}"
+            else:
+                files = [out / f"{name}.{suffix}" for suffix in suffixes]
+                for file in files:
+                    found.write(file)
+                told.append({"figure": name, "files": files, "title": found.title, "caption": found.caption})
+                line = f"{name}: {found.title.partition(' · ')[2]}{_rows(block)} → {files[0]}"
+            if not json:
+                typer.echo(line)
+    if json:
+        typer.echo(json_text(told))
+
+
+def _pictures(
+    store: "Store", wanted: set[int], runs: Sequence[str], stand_ins: Mapping[str, str], scope: str, performance: str
+) -> "Iterator[tuple[str, Block, Picture | str]]":
+    """Each block of the figures that are wanted: its name, and its picture or in one line why there is none."""
     from shrinkscope.report.figures.paper import BLOCKS, figure_names, paper_figure, source_for
     from shrinkscope.report.figures.paper_runs import missing_run, source_of
 
-    stand_ins, suffixes = _pairs(substitute or []), _formats(formats)
-    blocks = [block for block in BLOCKS if block.figure in _numbers(figure)]
-    with Store(store, create=False) as opened:
-        sources = [source_of(entry.run, entry.config) for entry in opened.runs() if run is None or entry.run in run]
-        for key in set(run or []) - {source.run for source in sources}:
-            opened.runs(key)  # refuses one that is not there, naming those that are
-        tables, drawn = {}, {}
-        for block, name in zip(blocks, figure_names(blocks), strict=True):
-            source = source_for(block, sources, stand_ins)
-            if source is None:
-                typer.echo(missing_run(block, name))
-                continue
-            repeated = drawn.setdefault((block.figure, source.run, block.dashed, block.rows), name)
-            if repeated != name:
-                typer.echo(f"{name}: {missing_run(block, name).partition(': ')[2]} (its stand-in is {repeated})")
-                continue
-            if source.run not in tables:
-                tables[source.run] = opened.records(source.run)
-            picture = paper_figure(block, source, tables[source.run], scope=scope, performance=performance)
-            if isinstance(picture, str):
-                typer.echo(f"{name}: {picture}")
-                continue
-            for suffix in suffixes:
-                picture.write(out / f"{name}.{suffix}")
-            typer.echo(f"{name}: {picture.title.partition(' · ')[2]}{_rows(block)} → {out / name}.{suffixes[0]}")
+    for key in runs:
+        store.runs(key)  # refuses one that is not there, naming those that are
+    sources = [source_of(entry.run, entry.config) for entry in store.runs() if not runs or entry.run in runs]
+    blocks = [block for block in BLOCKS if block.figure in wanted]
+    tables, drawn = {}, {}
+    for block, name in zip(blocks, figure_names(blocks), strict=True):
+        source = source_for(block, sources, stand_ins)
+        if source is None:
+            yield name, block, missing_run(block)
+            continue
+        repeated = drawn.setdefault((block.figure, source.run, block.dashed, block.rows), name)
+        if repeated != name:
+            yield name, block, f"{missing_run(block)} (its stand-in is {repeated})"
+            continue
+        if source.run not in tables:
+            tables[source.run] = store.records(source.run)
+        yield name, block, paper_figure(block, source, tables[source.run], scope=scope, performance=performance)
 
 
 def _rows(block: "Block") -> str:

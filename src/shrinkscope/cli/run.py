@@ -1,6 +1,6 @@
 """``shrinkscope run STUDY …``: whole studies, resumably, from TOML files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -81,11 +81,19 @@ def run(
                 _show_plans(plans, broken, json)
             failures = []
         else:
-            failures = _carry_out(plans, count, ray)
+            failures = _resumable(lambda: _carry_out(plans, count, ray))
             if distributed.rank() == 0:
                 _show_outcome(plans, failures, broken, out, json)
     if failures or broken:
         raise typer.Exit(_FAILED)
+
+
+def _resumable(work: "Callable[[], list[Failure]]") -> "list[Failure]":
+    try:
+        return work()
+    except KeyboardInterrupt:
+        typer.echo("the same command goes on from here", err=True)
+        raise
 
 
 def _show_shipped(json: bool) -> None:

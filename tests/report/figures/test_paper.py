@@ -96,8 +96,7 @@ def test_a_configuration_names_its_network_and_data(study: dict, network: str, d
 
 
 def test_a_run_that_is_missing_is_named_with_its_command():
-    line = missing_run(replace(FIRST, network="vit_b_16", data="tiny_imagenet"), "figure-06")
+    line = missing_run(replace(FIRST, network="vit_b_16", data="tiny_imagenet"))
     assert line == (
-        "figure-06: no run of ViT-B/16 on Tiny-ImageNet; make it with: "
-        "shrinkscope run vit_b_16-tiny_imagenet --data DIR"
+        "no run of ViT-B/16 on Tiny-ImageNet; make it with: shrinkscope run vit_b_16-tiny_imagenet --data DIR"
     )

@@ -37,14 +37,14 @@ def _data(data: dict) -> str:
     return kind
 
 
-def missing_run(block: Block, name: str) -> str:
-    """Say in one line what run a figure lacks, and the command that makes it.
+def missing_run(block: Block) -> str:
+    """Say what run a figure lacks, and the command that makes it.
 
     >>> from shrinkscope.report.figures.paper import BLOCKS
-    >>> missing_run(BLOCKS[0], "figure-02a")
-    'figure-02a: no run of ResNet50 on CIFAR10; make it with: shrinkscope run resnet50-cifar10 --data DIR'
+    >>> missing_run(BLOCKS[0])
+    'no run of ResNet50 on CIFAR10; make it with: shrinkscope run resnet50-cifar10 --data DIR'
     """
     return (
-        f"{name}: no run of {name_of(block.network)} on {name_of(block.data)}; make it with: "
+        f"no run of {name_of(block.network)} on {name_of(block.data)}; make it with: "
         f"shrinkscope run {block.network}-{block.data} --data DIR"
     )
