@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -67,21 +68,39 @@ def killed_after(study: Study, folder: Path, seconds: float) -> bool:
     return os.WIFSIGNALED(status)
 
 
+def on_features(study: Study) -> Study:
+    """The same images, the last layer alone trained, on features of three augmented views."""
+    training = Training(epochs=40, batch_size=8, learning_rate=0.05)
+    return msgspec.structs.replace(
+        study,
+        path="features",
+        trained="last",
+        scopes=("last",),
+        methods=("lowest", "random"),
+        views=3,
+        training=training,
+        finetuning=training,
+    )
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes of POSIX")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fork beside threads of the test runner
-def test_killed_at_random_it_resumes_to_the_same_numbers(study, tmp_path):
+@pytest.mark.parametrize("path", ["whole", "features"])
+def test_killed_at_random_it_resumes_to_the_same_numbers(study, tmp_path, path):
+    study = on_features(study) if path == "features" else study
+    unfinished = "heads-*/**/epoch-*.safetensors" if path == "features" else "*.checkpoint.safetensors"
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     started = time.monotonic()
     assert carry_out([plan_study(study, whole)], workers=1, stop=True) == []
     # Each attempt has up to a half of the time that all needs, so that several kills fall, whatever the machine.
     taken, moments, kills, resumed = time.monotonic() - started, random.Random(1), 0, 0
     for _ in range(100):
-        resumed += any(killed.rglob("*.checkpoint.safetensors"))
+        resumed += any(killed.rglob(unfinished))
         if not killed_after(study, killed, taken * moments.uniform(0.05, 0.5)):
             break
         kills += 1
     assert kills >= 1
-    assert resumed >= 1  # it went on from the middle of a cell at least once
+    assert resumed >= 1  # it went on from the middle of a training at least once
     (table, files), (again, same) = results(study, whole), results(study, killed)
     pd.testing.assert_frame_equal(again, table, check_exact=True)
     # A kill in the middle of a write leaves its temporary file behind, whose name begins with a dot.
@@ -89,7 +108,8 @@ def test_killed_at_random_it_resumes_to_the_same_numbers(study, tmp_path):
 
 
 def test_a_checkpoint_that_the_store_does_not_know_is_not_taken_up(study, tmp_path):
-    folder = tmp_path / "runs"
+    folder, short = tmp_path / "runs", msgspec.structs.replace(study.training, epochs=1)
+    study = msgspec.structs.replace(study, scopes=("all",), training=short, finetuning=short)
     carry_out([plan_study(study, folder)], workers=1, stop=True)
     expected = results(study, folder)
     plan = plan_study(study, folder)

@@ -134,6 +134,26 @@ def test_trials_differ_in_initialisation_and_order(tiny, tmp_path):
     assert records[0] != records[1]
 
 
+def test_a_choice_of_training_samples_is_measured_and_all_are_trained_on(bench, tiny, tmp_path):
+    some = Bench(msgspec.structs.replace(tiny, evaluated_samples=300), tmp_path)
+    found, everything = (values(b.carry_out(Cell(trial=1)), 0) for b in (some, bench))
+    assert all(
+        torch.equal(tensor, tensors(bench, Cell(trial=1))[name])
+        for name, tensor in tensors(some, Cell(trial=1)).items()
+    )
+    split = load_digits_split()
+    drawn = torch.randperm(len(split.y_train), generator=torch.Generator().manual_seed(0))[:300]
+    model = load_network_file(bench.network_path(Cell(trial=1)), "digits")
+    with torch.no_grad():
+        logits = model(split.x_train[drawn]).double()
+    loss = torch.nn.functional.cross_entropy(logits, split.y_train[drawn])
+    assert found["", "accuracy_train"] == float((logits.argmax(dim=1) == split.y_train[drawn]).double().mean())
+    # Another order of the samples: logits of float32 differ by their rounding.
+    assert found["", "loss_train"] == pytest.approx(float(loss), rel=1e-5)
+    assert found["", "loss_train"] != everything["", "loss_train"]
+    assert found["", "loss_test"] == everything["", "loss_test"]  # held-out samples are all measured
+
+
 def test_the_best_epoch_is_kept_when_asked_for(tiny, tmp_path):
     # At this learning rate accuracy goes up and down, and the last of the epochs is not the best.
     wild = Training(epochs=3, batch_size=32, learning_rate=0.5, schedule="constant")
