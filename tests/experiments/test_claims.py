@@ -117,3 +117,12 @@ def test_what_was_not_measured_has_no_answer(records: pd.DataFrame):
     holed = records[(records.method != "lowest") & (records.trial == 1) & (records.epoch == 0)]
     lowest = [f for f in claims(holed).failures if f.claim.startswith("lowest")]
     assert [(f.pairs, f.found) for f in lowest] == [(0, None)] * 3
+
+
+def test_a_sampled_divergence_below_zero_is_no_contrast_and_no_error(records: pd.DataFrame):
+    noisy = records.copy()
+    sampled = noisy["metric"] == "ap3_student_t"
+    noisy.loc[sampled, "value"] -= noisy.loc[sampled, "value"].median()
+    (bins,) = [c.bins for c in claims(noisy, ("pd_loss_test",)).contrasts if (c.ap, c.epoch) == ("ap3_student_t", 1)]
+    # Half of the values are 0 or less: with each other they have no ratio above 1, with the rest an infinite one.
+    assert sum(found.pairs for found in bins) > 0

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from shrinkscope.errors import OutputError, StoreError
+from shrinkscope.experiments import runner
 from shrinkscope.experiments.config import Study, encode, identity
 from shrinkscope.experiments.provenance import new_run
 from shrinkscope.experiments.records import Cell
@@ -91,6 +92,7 @@ def test_a_study_is_complete_and_described(inline, tiny):
 def test_workers_give_the_same_numbers_and_networks_bit_by_bit(inline, tiny, tmp_path):
     seen: list[Progress] = []
     parallel = run_study(tiny, tmp_path, workers=2, progress=seen.append)
+    seen = [progress for progress in seen if progress.stage is None]  # epochs are told where they take long
     pd.testing.assert_frame_equal(table(parallel), table(inline), check_exact=True)
     assert networks(parallel) == networks(inline)
     assert [progress.done for progress in seen] == list(range(CELLS + 1))
@@ -228,3 +230,13 @@ def test_a_runs_key_follows_the_study_and_the_versions_and_not_the_hour(tiny):
         "scikit-learn",
     }
     assert f"{os.cpu_count()} cores" in first.hardware
+
+
+@pytest.mark.parametrize(
+    ("said", "workers", "threads"),
+    [("", 1, 8), ("", 3, 2), ("", 9, 1), ("1", 1, 1), ("3,2", 1, 3), ("64", 2, 4), ("0", 2, 4), ("many", 2, 4)],
+)
+def test_each_worker_has_its_share_of_the_cores_or_fewer_if_told(said, workers, threads, monkeypatch):
+    monkeypatch.setattr(runner, "cores", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert runner.threads_of_each(workers) == threads

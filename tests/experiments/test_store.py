@@ -275,8 +275,7 @@ def test_a_store_says_whose_file_it_is(store):
 
 WRITER = """
     import sys
-    from shrinkscope.experiments.exported import read_export
-from shrinkscope.experiments.records import Cell, Record
+    from shrinkscope.experiments.records import Cell, Record
     from shrinkscope.experiments.store import Run, Store
 
     path, trial, cells, rows = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])

@@ -183,7 +183,8 @@ def _labels(rows: pd.DataFrame, columns: list[str]) -> list[tuple]:
 def _bins(cases: pd.DataFrame, ap: str, name: str) -> list[ContrastBin]:
     there = cases.dropna(subset=[ap, name])
     trials = there["trial"].to_numpy()
-    columns = there[ap].to_numpy(), there[name].to_numpy()
+    # A sampled divergence may come out below 0, which no ratio has: as far as it tells, the networks are the same.
+    columns = there[ap].clip(lower=0).to_numpy(), there[name].to_numpy()
     return concordance_by_contrast(*columns, RATIOS, clusters=trials, strata=trials, resamples=RESAMPLES)
 
 

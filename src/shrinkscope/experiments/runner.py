@@ -10,7 +10,7 @@ from shrinkscope.experiments.config import Study
 from shrinkscope.experiments.plan import plan_study
 from shrinkscope.experiments.sweep import OnProgress, Progress, carry_out
 
-__all__ = ["OnProgress", "Outcome", "Progress", "cores", "default_workers", "run_study"]
+__all__ = ["OnProgress", "Outcome", "Progress", "cores", "default_workers", "run_study", "threads_of_each"]
 
 _DEFAULT_WORKERS = 2
 
@@ -84,3 +84,16 @@ def default_workers() -> int:
 def cores() -> int:
     """The cores that this process may use, which in a container or under taskset are fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads_of_each(workers: int) -> int:
+    """Threads of each worker: its share of the cores, or what OMP_NUM_THREADS says if that is fewer.
+
+    Args:
+        workers: Number of worker processes.
+    """
+    share = max(1, cores() // workers)
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    # A list gives the numbers of nested levels, of which torch has the first.
+    first = said.partition(",")[0].strip()
+    return min(share, int(first)) if first.isdecimal() and int(first) else share

@@ -66,6 +66,18 @@ METRICS: dict[str, Term] = {
         "The paper's version: weights averaged into 100 groups, t distribution with 4 degrees of freedom and identity "
         "scale.",
     ),
+    "ap3_student_t_sampled": Term(
+        "AP3 Student-t, sampled",
+        "nats",
+        "estimate",
+        "The paper's version as the paper computes it: the grouped Student-t divergence estimated from random samples.",
+    ),
+    "ap3_predictive": Term(
+        "AP3 predictive",
+        "nats",
+        "estimate",
+        "Mean KL divergence between what the two networks predict for the same inputs, whose labels are not looked at.",
+    ),
     "w2_uniform": Term(
         "W2 uniform",
         "weight²",

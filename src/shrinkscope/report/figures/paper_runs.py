@@ -33,7 +33,7 @@ def _data(data: dict) -> str:
         return f"cifar{data.get('classes', 10)}"
     if kind == "arrays":
         stem = PurePath(data.get("train", "arrays")).stem
-        return "cifar10_jpeg" if stem.startswith("cifar10_jpeg") else stem
+        return next((name for name in ("cifar10_jpeg", "tiny_imagenet") if stem.startswith(name)), stem)
     return kind
 
 
