@@ -103,7 +103,7 @@ def test_killed_at_random_it_resumes_to_the_same_numbers(study, tmp_path, path):
     assert resumed >= 1  # it went on from the middle of a training at least once
     (table, files), (again, same) = results(study, whole), results(study, killed)
     pd.testing.assert_frame_equal(again, table, check_exact=True)
-    # A kill in the middle of a write leaves its temporary file behind, whose name begins with a dot; one in the middle of
+    # A kill in the middle of a write leaves its temporary file behind, whose name begins with a dot; one while
     # tidying up leaves working files, which nothing reads again.
     assert {name: data for name, data in same.items() if "/." not in name and "/heads-" not in name} == files
 

@@ -101,7 +101,7 @@ def _progress() -> "Iterator[OnProgress]":
             left = "" if progress.remaining is None else f"about {progress.remaining:.0f} s left"
             where = "training the dense networks" if progress.cell is None else str(progress.cell)
             bar.update(task, completed=progress.done, total=progress.total, description=where, left=left)
-            if not console.is_terminal and progress.done % 25 == 0:
+            if not console.is_terminal and progress.done % 25 == 0 and progress.stage is None:
                 console.print(f"{progress.done} of {progress.total} cells done {left}", highlight=False)
 
         yield tell

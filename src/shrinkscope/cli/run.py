@@ -240,15 +240,16 @@ def grid_progress() -> "Iterator[OnProgress]":
 
 
 def _where(progress: "Progress") -> str:
+    where = ": ".join(str(part) for part in (progress.study, progress.cell) if part)
     if progress.stage is not None:
-        return f"{progress.study}: {progress.stage.what}, {progress.stage.done:,} of {progress.stage.total:,}"
-    return f"{progress.study}: {progress.cell}" if progress.cell else "beginning"
+        return f"{where}: {progress.stage.what}, {progress.stage.done:,} of {progress.stage.total:,}"
+    return where or "beginning"
 
 
 def _left(progress: "Progress") -> str:
     """The time that is left for the grid, or for what goes on within it while no cell is finished."""
     stage = progress.stage
-    if stage is not None:
+    if stage is not None and (progress.remaining is None or progress.cell is None):
         said = f"about {_duration(stage.remaining)} left for these"
     else:
         said = "" if progress.remaining is None else f"about {_duration(progress.remaining)} left"

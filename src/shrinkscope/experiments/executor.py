@@ -15,10 +15,11 @@ from shrinkscope.experiments.ledger import PATIENCE, Ledger
 from shrinkscope.experiments.provenance import hardware
 from shrinkscope.experiments.records import Cell, Record
 from shrinkscope.experiments.settings import StudyError
-from shrinkscope.experiments.stage import OnStage
+from shrinkscope.experiments.stage import CellStage, OnCellStage, OnStage, Stage
 from shrinkscope.experiments.store import Store
 from shrinkscope.experiments.study import Bench
 
+_SILENCE = 1.0  # seconds between two words about the epochs of a cell, at least
 _NO_MEMORY = "can't allocate memory"
 
 
@@ -88,11 +89,12 @@ class Executor:
         self._store = Store(task.store, create=False)
         self._hardware = hardware(task.device)
 
-    def carry_out(self, cell: Cell) -> Answer:
+    def carry_out(self, cell: Cell, on_stage: OnCellStage | None = None) -> Answer:
         """Carry out one cell, and write its network and then its records.
 
         Args:
             cell: The cell.
+            on_stage: Called after its epochs, once in a while.
 
         Returns:
             The time that it took, in this process: what an interrupted one did before is not in it.
@@ -103,8 +105,21 @@ class Executor:
         started = time.perf_counter()
         ledger = Ledger(self._store, self._task.run, cell, every=self._task.patience)
         with threads(self._task.threads), memory_errors(cell), distributed.processes(self._task.device):
-            records = self._bench.carry_out(cell, ledger)
+            records = self._bench.carry_out(cell, ledger, self._teller(cell, on_stage))
             return self._write(cell, records, time.perf_counter() - started)
+
+    def _teller(self, cell: Cell, on_stage: OnCellStage | None) -> OnStage | None:
+        if on_stage is None:
+            return None
+        last = time.monotonic()
+
+        def tell(stage: Stage) -> None:
+            nonlocal last
+            if time.monotonic() - last >= _SILENCE:
+                last = time.monotonic()
+                on_stage(CellStage(run=self._task.run, cell=cell, stage=stage))
+
+        return tell
 
     def together(self, cells: Iterable[Cell]) -> list[Cell]:
         """Those of some cells that are carried out together, on features that are computed once.
@@ -156,9 +171,14 @@ class Executor:
 
 
 class Executors:
-    """Carries out cells of several runs in one process; what cells share is kept for the last run alone."""
+    """Carries out cells of several runs in one process; what cells share is kept for the last run alone.
 
-    def __init__(self) -> None:
+    Args:
+        on_stage: Called after epochs of a cell, once in a while.
+    """
+
+    def __init__(self, on_stage: OnCellStage | None = None) -> None:
+        self._on_stage = on_stage
         self._task: Task | None = None
         self._executor: Executor | None = None
 
@@ -174,7 +194,7 @@ class Executors:
         Raises:
             ShrinkscopeError: If it fails for a reason that is known.
         """
-        return self.of(job.task).carry_out(job.cell)
+        return self.of(job.task).carry_out(job.cell, self._on_stage)
 
     def answer(self, job: Job) -> Answer:
         """Carry out one cell; an error becomes part of the answer.

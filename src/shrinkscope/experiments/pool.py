@@ -15,10 +15,15 @@ import msgspec
 
 from shrinkscope.experiments.executor import Answer, Executors, Job
 from shrinkscope.experiments.records import Cell
+from shrinkscope.experiments.stage import CellStage, OnCellStage
 
+_STAGE = b"stage "  # begins the lines that are no answers
 _COMMAND = "shrinkscope.experiments.worker"
 # One thread a worker: two workers on two cores would only wait for each other's threads.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+Said = queue.SimpleQueue[Answer | CellStage]
 
 
 class Crew(Protocol):
@@ -42,10 +47,11 @@ class Inline:
 
     Args:
         collect: Whether an error becomes an answer; otherwise it is raised as it is.
+        on_stage: Called after epochs of a job, once in a while.
     """
 
-    def __init__(self, *, collect: bool) -> None:
-        self._executors = Executors()
+    def __init__(self, *, collect: bool, on_stage: OnCellStage | None = None) -> None:
+        self._executors = Executors(on_stage)
         self._collect = collect
         self._jobs: deque[Job] = deque()
 
@@ -81,10 +87,12 @@ class Pool:
     Args:
         workers: Number of processes; they start at once.
         retries: How often a job is given to another process when its own dies.
+        on_stage: Called after epochs of a job, once in a while, while the next answer is waited for.
     """
 
-    def __init__(self, workers: int, *, retries: int = 0) -> None:
-        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+    def __init__(self, workers: int, *, retries: int = 0, on_stage: OnCellStage | None = None) -> None:
+        self._on_stage = on_stage
+        self._answers: Said = queue.SimpleQueue()
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._crew = [_Place(self._jobs, self._answers, retries) for _ in range(workers)]
 
@@ -111,15 +119,16 @@ class Pool:
 
     def next(self) -> Answer:
         """Wait for an answer; a job whose process died is answered with an error."""
-        return self._answers.get()
+        while isinstance(said := self._answers.get(), CellStage):
+            if self._on_stage is not None:
+                self._on_stage(said)
+        return said
 
 
 class _Place:
     """A thread that gives jobs to a process, and to a new one when that has died."""
 
-    def __init__(
-        self, jobs: "queue.SimpleQueue[Job | None]", answers: "queue.SimpleQueue[Answer]", retries: int
-    ) -> None:
+    def __init__(self, jobs: "queue.SimpleQueue[Job | None]", answers: "Said", retries: int) -> None:
         self._jobs, self._answers, self._retries = jobs, answers, retries
         self._ended = threading.Event()
         self._process = _Process()
@@ -144,7 +153,7 @@ class _Place:
     def _carry_out(self, job: Job) -> Answer:
         said = ""
         for _ in range(1 + self._retries):
-            answer = self._process.answer(job)
+            answer = self._process.answer(job, self._answers)
             if answer is not None:
                 return answer
             said = self._process.obituary(job.cell)
@@ -195,11 +204,15 @@ class _Process:
             return False
         return True
 
-    def answer(self, job: Job) -> Answer | None:
-        """Pass a job to the process and its answer back; None if it dies."""
+    def answer(self, job: Job, said: "Said") -> Answer | None:
+        """Pass a job to the process, what it says meanwhile on, and its answer back; None if it dies."""
         pipe = self._process.stdout
         assert pipe is not None
         line = pipe.readline() if self._send(job) else b""
+        while line.startswith(_STAGE):
+            if line.endswith(b"\n"):
+                said.put(msgspec.json.decode(line.removeprefix(_STAGE), type=CellStage))
+            line = pipe.readline()
         # A line without its end is what a dying process left.
         return msgspec.json.decode(line, type=Answer) if line.endswith(b"\n") else None
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from shrinkscope.experiments.records import Cell
+
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """How far the features of some images are, or the epochs of heads that are trained together.
@@ -24,7 +26,22 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     remaining: float
 
 
+class CellStage(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a cell is that a worker carries out.
+
+    Attributes:
+        run: Key of its run.
+        cell: The cell.
+        stage: Its epochs.
+    """
+
+    run: str
+    cell: Cell
+    stage: Stage
+
+
 OnStage = Callable[[Stage], None]
+OnCellStage = Callable[[CellStage], None]
 
 
 class StageClock:
@@ -47,8 +64,29 @@ class StageClock:
         Args:
             done: More than at the start.
         """
-        if self._tell is None:
+        if self._tell is None or done == self._before:
             return
         elapsed = time.perf_counter() - self._started
         remaining = elapsed / (done - self._before) * (self._total - done)
         self._tell(Stage(what=self._what, done=done, total=self._total, elapsed=elapsed, remaining=remaining))
+
+
+def telling(work: Callable[[int], object] | None, epochs: int, tell: OnStage | None) -> Callable[[int], None]:
+    """What to do after each epoch: some work, and telling how far the epochs are.
+
+    Args:
+        work: Called with the number of the epoch; None: nothing.
+        epochs: How many there are.
+        tell: Called with the stage; None: nobody listens.
+    """
+    clock: StageClock | None = None
+
+    def after_epoch(epoch: int) -> None:
+        nonlocal clock
+        if work is not None:
+            work(epoch)
+        # The first of this run, which may be one in the middle, begins the clock.
+        clock = clock or StageClock("epochs", epoch, epochs, tell)
+        clock.tell(epoch)
+
+    return after_epoch

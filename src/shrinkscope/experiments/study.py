@@ -29,6 +29,7 @@ from shrinkscope.experiments.samples import fewer
 from shrinkscope.experiments.seeds import derived_generator, derived_seed
 from shrinkscope.experiments.settings import StudyError
 from shrinkscope.experiments.snapshots import Snapshots
+from shrinkscope.experiments.stage import OnStage, telling
 from shrinkscope.experiments.train import train
 from shrinkscope.weights import compressible, open_weights
 
@@ -110,12 +111,13 @@ class Bench:
         name = "dense" if cell.dense else f"{cell.scope}-{cell.method}-{cell.level:g}"
         return self.folder / f"trial-{cell.trial}" / f"{name}.safetensors"
 
-    def carry_out(self, cell: Cell, ledger: Ledger | None = None) -> list[Record]:
+    def carry_out(self, cell: Cell, ledger: Ledger | None = None, progress: OnStage | None = None) -> list[Record]:
         """Train, or prune and fine-tune; write the network and return the numbers.
 
         Args:
             cell: What to do; the dense cell of its trial must have been carried out.
             ledger: Where epochs are kept, so that a cell that was killed goes on; None keeps none.
+            progress: Called after each epoch.
 
         Returns:
             Its records, the same whichever cells came before, and however often it was killed.
@@ -127,7 +129,8 @@ class Bench:
             OutputError: If the network cannot be written.
             WeightsError: If the dense network cannot be read, or the weights to start from do not fit.
         """
-        model, records = self._train_dense(cell, ledger) if cell.dense else self._compress(cell, ledger)
+        work = self._train_dense if cell.dense else self._compress
+        model, records = work(cell, ledger, progress)
         if distributed.rank() == 0:
             save_network(self.network_path(cell), model, f"{self.study.name}: {cell}")
             self._kept(cell).unlink(missing_ok=True)
@@ -165,7 +168,9 @@ class Bench:
         """
         return self._dense(trial)[1]
 
-    def _train_dense(self, cell: Cell, ledger: Ledger | None) -> tuple[nn.Module, list[Record]]:
+    def _train_dense(
+        self, cell: Cell, ledger: Ledger | None, progress: OnStage | None
+    ) -> tuple[nn.Module, list[Record]]:
         study, trial = self.study, cell.trial
         model = self.starting(trial)
         if study.training is not None:
@@ -180,7 +185,7 @@ class Bench:
                 only=self._last(model) if study.trained == "last" else None,
                 computation=study.computation,
                 checkpoint=ledger.checkpoint(self._kept(cell), [], kept) if ledger else None,
-                after_epoch=best,
+                after_epoch=telling(best, study.training.epochs, progress),
             )
             if best is not None and distributed.rank() == 0:
                 model.load_state_dict(best.state)
@@ -190,7 +195,7 @@ class Bench:
         require_accuracy(reference, trial, study.minimum_accuracy)
         return model, dense_records(reference)
 
-    def _compress(self, cell: Cell, ledger: Ledger | None) -> tuple[nn.Module, list[Record]]:
+    def _compress(self, cell: Cell, ledger: Ledger | None, progress: OnStage | None) -> tuple[nn.Module, list[Record]]:
         study = self.study
         model = self.dense(cell.trial)
         mask = prune_cell(study, model, cell)
@@ -220,7 +225,7 @@ class Bench:
                 biases=study.finetune == "biases",
                 computation=study.computation,
                 checkpoint=checkpoint,
-                after_epoch=record,
+                after_epoch=telling(record, study.finetuning.epochs, progress),
             )
             require_zeros(model, mask, str(cell))
             if study.iterations and distributed.rank() == 0:

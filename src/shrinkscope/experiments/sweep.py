@@ -14,7 +14,7 @@ from shrinkscope.experiments.plan import Plan
 from shrinkscope.experiments.pool import Crew, Inline, Pool
 from shrinkscope.experiments.records import Cell
 from shrinkscope.experiments.settings import StudyError
-from shrinkscope.experiments.stage import Stage
+from shrinkscope.experiments.stage import CellStage, Stage
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,9 +108,10 @@ def _by_crew(
 ) -> list[Failure]:
     if distributed.size() > 1 or (count == 1 and crew is None):
         # A failure in one of the processes that train together leaves the others waiting for it: it ends all of them.
-        made: AbstractContextManager[Crew] = Inline(collect=not stop and distributed.size() == 1)
+        collect = not stop and distributed.size() == 1
+        made: AbstractContextManager[Crew] = Inline(collect=collect, on_stage=clock.told)
     else:
-        made = crew(count) if crew else Pool(count, retries=0 if stop else 1)
+        made = crew(count) if crew else Pool(count, retries=0 if stop else 1, on_stage=clock.told)
     with made as hands:
         return _Schedule(plans, hands, clock, stop=stop).run()
 
@@ -165,6 +166,7 @@ class _Clock:
 
     def __init__(self, plans: Sequence[Plan], workers: int, progress: OnProgress | None) -> None:
         self._started = time.perf_counter()
+        self._names = {plan.run.run: plan.study.name for plan in plans}
         self._total = sum(len(plan.cells) for plan in plans)
         self._left = Counter({plan.run.run: len(plan.left) for plan in plans})
         self._workers = workers
@@ -188,6 +190,10 @@ class _Clock:
     def staged(self, plan: Plan, stage: Stage) -> None:
         """Tell how far something is that is no cell by itself."""
         self._tell(plan.study.name, None, stage)
+
+    def told(self, of: CellStage) -> None:
+        """Tell how far a cell is that goes on."""
+        self._tell(self._names[of.run], of.cell, of.stage)
 
     def _remaining(self) -> float | None:
         everything = [seconds for found in self._seconds.values() for seconds in found]

@@ -1,4 +1,6 @@
-"""A worker process: one cell a line on standard input, one answer a line on standard output.
+"""A worker process: one cell a line on standard input, one answer a line on standard output; between answers, how far.
+
+Lines that begin with ``stage`` are no answers.
 
 Started as ``python -m shrinkscope.experiments.worker``: a program of its own instead of a copy of the caller's, so
 that a study can be run from a notebook, from standard input, or from a script without a main guard.
@@ -13,6 +15,7 @@ from typing import BinaryIO
 import msgspec
 
 from shrinkscope.experiments.executor import Executors, Job
+from shrinkscope.experiments.stage import CellStage
 
 Lines = queue.SimpleQueue[bytes]
 
@@ -21,7 +24,12 @@ def main() -> None:
     """Answer cells until standard input ends; end at once when it ends in the middle of one."""
     answers = _private_output()
     lines = _read_input()
-    executors = Executors()
+
+    def tell(stage: CellStage) -> None:
+        answers.write(b"stage " + msgspec.json.encode(stage) + b"\n")
+        answers.flush()
+
+    executors = Executors(tell)
     while True:
         answer = executors.answer(msgspec.json.decode(lines.get(), type=Job))
         answers.write(msgspec.json.encode(answer) + b"\n")
