@@ -93,7 +93,6 @@ def test_workers_give_the_same_numbers_and_networks_bit_by_bit(inline, tiny, tmp
     seen: list[Progress] = []
     parallel = run_study(tiny, tmp_path, workers=2, progress=seen.append)
     seen = [progress for progress in seen if progress.stage is None]  # epochs are told where they take long
-    seen = [progress for progress in seen if progress.stage is None]  # epochs are told where they take long
     pd.testing.assert_frame_equal(table(parallel), table(inline), check_exact=True)
     assert networks(parallel) == networks(inline)
     assert [progress.done for progress in seen] == list(range(CELLS + 1))

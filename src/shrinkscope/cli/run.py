@@ -129,7 +129,7 @@ def _plans(
     from shrinkscope.errors import ShrinkscopeError
     from shrinkscope.experiments.data import Images
     from shrinkscope.experiments.plan import plan_study
-    from shrinkscope.experiments.runner import cores
+    from shrinkscope.experiments.runner import threads_of_each
     from shrinkscope.experiments.settings import ConfigError
     from shrinkscope.experiments.shipped import find_study, placed
 
@@ -140,7 +140,7 @@ def _plans(
     for name in names:
         try:
             study = placed(find_study(name), data, weights)
-            threads = max(1, cores() // workers) if isinstance(study.data, Images) else 1
+            threads = threads_of_each(workers) if isinstance(study.data, Images) else 1
             plan = plan_study(study, out, device=device, threads=threads, only=only, dry=dry)
             plans[plan.run.run] = plan
         except ShrinkscopeError as error:
