@@ -4,6 +4,9 @@ python docs/generate.py           write the command-line reference
 python docs/generate.py --check   exit with an error when it is not what the code says
 python docs/generate.py --theory [ARGUMENTS]
                                   write the tables that `shrinkscope theory ARGUMENTS` gives, a minute
+python docs/generate.py --reproduction [STORE]
+                                  write docs/reproduction.md and its pictures, half a minute: from a store of records,
+                                  which is exported to docs/reproduction.parquet, or from that export
 """
 
 import os
@@ -20,6 +23,13 @@ HEAD = """# Command line
 Errors are one line on standard error with exit code 2; an interruption ends with exit code 130. `--json` writes JSON
 to standard output and nothing else there.
 """
+
+METRICS = ("ap*", "pd_*", "accuracy_*")
+# Which figures of the paper are shown, by the study that they are drawn from.
+FIGURES = {
+    "resnet20-cifar10_jpeg": ("figure-02a", "figure-05a"),
+    "efficientnet_lite0-tiny_imagenet-small": ("figure-04a",),
+}
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
@@ -58,10 +68,59 @@ def write_theory(arguments: list[str]) -> None:
     page.write_text(f"{before}{begin}\n\n{made}\n{end}{after}", encoding="utf-8")
 
 
+def reproduction_page(pictures: bool = False, only: str | None = None) -> str:
+    """The page of the reproduction from its exported records; with its pictures, or for one study alone."""
+    from shrinkscope.experiments.exported import read_export
+    from shrinkscope.report.reproduction import reproduction_page as page
+    from shrinkscope.report.reproduction import study_of
+
+    runs, records = read_export(DOCS / "reproduction.parquet")
+    there = set(records.loc[records["method"] != "dense", "run"])
+    chosen = [run for run in runs if run.run in there and only in (None, study_of(run))]
+    if pictures:
+        for run in chosen:
+            draw_figures(run, records.loc[records["run"] == run.run])
+    shown = {
+        name: "\n\n".join(
+            f"![{figure.replace('-', ' ')} of the paper, from this study](images/reproduction-{figure}.png)"
+            for figure in figures
+        )
+        for name, figures in FIGURES.items()
+    }
+    return page(chosen, records, (DOCS / "reproduction-head.txt").read_text(encoding="utf-8"), shown)
+
+
+def draw_figures(run, records) -> None:
+    """Draw the figures of the paper that are shown from one run."""
+    from shrinkscope.report.figures.paper import BLOCKS, figure_names, paper_figure
+    from shrinkscope.report.figures.paper_runs import source_of
+    from shrinkscope.report.reproduction import study_of
+
+    blocks = dict(zip(figure_names(BLOCKS), BLOCKS, strict=True))
+    for name in FIGURES.get(study_of(run), ()):
+        picture = paper_figure(blocks[name], source_of(run.run, run.config), records)
+        if isinstance(picture, str):
+            sys.exit(f"{name}: {picture}")
+        picture.write(DOCS / "images" / f"reproduction-{name}.png")
+
+
+def write_reproduction(store: str | None) -> None:
+    """Export a store, if one is given, and write the page and its pictures."""
+    if store is not None:
+        from shrinkscope.experiments.store import Store
+
+        with Store(store, create=False) as opened:
+            opened.export(DOCS / "reproduction.parquet", metrics=METRICS, totals=True)
+    (DOCS / "reproduction.md").write_text(reproduction_page(pictures=True), encoding="utf-8")
+
+
 def main() -> None:
     """Write the pages, or check them."""
     if sys.argv[1:2] == ["--theory"]:
         write_theory(sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["--reproduction"]:
+        write_reproduction(next(iter(sys.argv[2:]), None))
         return
     page, text = DOCS / "cli.md", command_line_page()
     if "--check" in sys.argv[1:]:

@@ -50,3 +50,15 @@ def test_links_between_pages_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_reproduction_is_what_its_records_say(monkeypatch):
+    # One study of several, because every interval is a bootstrap: its tables must stand in the page as they are.
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    generate = pytest.importorskip("generate")
+    page = (ROOT / "docs" / "reproduction.md").read_text(encoding="utf-8")
+    made = generate.reproduction_page(only="digits-paper")
+    assert made.partition("\n## What was run")[0] == page.partition("\n## What was run")[0]
+    section = made[made.index("\n## digits-paper\n") :].strip()
+    assert len(section) > 3000
+    assert section in page
