@@ -1,10 +1,11 @@
 """Speed and memory of comparing a pair of bf16 tensors in files, beside plainly reading the same bytes.
 
-    python benchmarks/diff.py [--gib 0.5 2 8] [--repeats 7] [--folder DIR]
+    python benchmarks/diff.py [--gib 0.5 2 8] [--repeats 7] [--folder DIR] [--peers 1] [--sft PATH]
 
 Sizes are of both files together, in the page cache. Readings and sums take turns, and each is given by its best time:
 other work on the machine only ever makes one slower. Memory is what the process allocated (VmData) above what it had
-before, at its peak; pages of the files are the system's.
+before, at its peak; pages of the files are the system's. Then whole processes on one pair of files: the command, a
+NumPy loop, and sft-cli.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
+from diff_peers import peers
 
 from shrinkscope.kernel import available, why_not
 from shrinkscope.kernel.library import loaded
@@ -104,9 +106,11 @@ def actions_of(pair: TensorPair, first: torch.Tensor, second: torch.Tensor, thre
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--gib", type=float, nargs="+", default=[0.5, 2.0])
+    parser.add_argument("--gib", type=float, nargs="*", default=[0.5, 2.0])
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument("--peers", type=float, default=1.0, help="GiB of the files for other tools; 0 leaves them out")
+    parser.add_argument("--sft", default=None, help="the executable of sft-cli")
     options = parser.parse_args()
     print(f"kernel: {available() or why_not()}")
     print("| GiB | threads | read GB/s | fast GB/s | of read | exact GB/s | of read | with values GB/s | peak MB |")
@@ -127,6 +131,8 @@ def main() -> None:
                     f"{exact / plain:.2f} | {values:.1f} | {peak[0] / 1e6:.0f} |",
                     flush=True,
                 )
+    if options.peers:
+        peers(options.peers, options.sft, options.folder, min(options.repeats, 3))
 
 
 if __name__ == "__main__":

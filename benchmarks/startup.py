@@ -1,4 +1,4 @@
-"""How long the command line takes to answer --help, beside importing torch, which it does not do.
+"""How long the command line takes to answer --help, beside importing torch, and to compare two tiny files, which does.
 
     python benchmarks/startup.py
 
@@ -8,7 +8,9 @@ Whole processes, the median of five after one warm-up; the limit is what an empt
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 RUNS = 5
 
@@ -23,6 +25,18 @@ def seconds(*arguments: str) -> float:
     return statistics.median(taken[1:])
 
 
+def tiny_diff() -> float:
+    """Seconds of a whole comparison of two files of one small tensor each."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [str(Path(folder, name)) for name in ("a.safetensors", "b.safetensors")]
+        script = (
+            "import sys, torch; from safetensors.torch import save_file; save_file({'w': torch.eye(4)}, sys.argv[1])"
+        )
+        for path in paths:
+            subprocess.run([sys.executable, "-c", script, path], check=True)
+        return seconds("-m", "shrinkscope", "diff", *paths)
+
+
 def main() -> None:
     """Print the table."""
     empty, torch = seconds("-c", "pass"), seconds("-c", "import torch")
@@ -32,6 +46,8 @@ def main() -> None:
         ours = seconds("-m", "shrinkscope", *verb, "--help")
         name = " ".join(["shrinkscope", *verb, "--help"])
         print(f"{name:32} {ours:8.3f} {ours / empty:8.1f} {torch / ours:13.1f}")
+    ours = tiny_diff()
+    print(f"{'shrinkscope diff, two tiny files':32} {ours:8.3f} {ours / empty:8.1f} {torch / ours:13.1f}")
     print(f"{'python -c import torch':32} {torch:8.3f} {torch / empty:8.1f} {1.0:13.1f}")
 
 

@@ -3,6 +3,7 @@
 import json
 import signal
 import sqlite3
+import subprocess
 import sys
 
 import pytest
@@ -84,3 +85,13 @@ def test_after_ctrl_c_the_same_command_goes_on(four_layers, tmp_path, monkeypatc
     )
     assert diffed(four_layers, "--resume") == uninterrupted
     assert measured == ["fc0.weight", "fc1.weight", "interrupted", "fc2.weight", "fc3.weight"]
+
+
+def test_a_plain_comparison_imports_nothing_that_it_does_not_need(files):
+    script = (
+        "import sys; from shrinkscope.cli import app; app(sys.argv[1:], standalone_mode=False); "
+        "print([name for name in ('scipy', 'pandas', 'pyarrow', 'matplotlib', 'jinja2', 'sklearn', 'torchvision', "
+        "'sympy', 'curvlinops') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script, "diff", *files], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -73,7 +73,8 @@ def compare(
         rules: What is known of the two networks' names, fused tensors, factors and kept channels; what is not given is
             found, and noted under ``unpaired`` as ``mapped``.
         exact: Float64 sums throughout: within 1e-12 instead of 1e-7, at about half the speed for 16-bit types.
-        threads: Threads that read and sum; the processor's cores by default, up to 8. They change no digit of the result.
+        threads: Threads that read and sum; the processor's cores by default, up to 8. They change no
+            digit of the result.
         device: Where PyTorch takes the sums, for example ``"cuda"``; on the CPU by default.
         rank: Whether the effective rank of each Δ is computed, which takes far longer than everything else.
         cache: An SQLite file, or a folder that will hold one: each finished layer is kept there at once, and is not

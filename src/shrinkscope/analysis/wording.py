@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from shrinkscope.analysis.order import worst_first
 from shrinkscope.performance import PerformanceDifference
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def _verdict(comparison: "Comparison") -> str:
 
 
 def _most_damaged(comparison: "Comparison") -> str:
-    top = comparison.top(SHOWN)
-    return ", ".join(f"{name} {value:.3g}" for name, value in zip(top["layer"], top["relative_ap2"], strict=True))
+    measured = [row for row in worst_first(comparison.rows, "relative_ap2") if row.relative_ap2 is not None]
+    return ", ".join(f"{row.layer} {row.relative_ap2:.3g}" for row in measured[:SHOWN])
 
 
 def _left_out(comparison: "Comparison") -> list[str]:

@@ -73,7 +73,7 @@ def diff(
         bool, typer.Option("--exact", help="Float64 sums throughout: within 1e-12 instead of 1e-7, at half the speed.")
     ] = False,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Threads; all cores, up to 8, by default.", show_default=False)
+        int | None, typer.Option("--threads", min=1, help="Threads; by default all cores, up to 8.", show_default=False)
     ] = None,
     device: Annotated[
         str,

@@ -7,7 +7,6 @@ from typing import Literal
 import msgspec
 import numpy as np
 import torch
-from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
 from shrinkscope.errors import CurvatureError
@@ -97,7 +96,15 @@ class Lanczos(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def _search(self, product: Product, dimension: int, start: Tensor) -> Tensor:
         if not float(product(start).norm()):
             return start / start.norm()  # a vector drawn at random is in the null space of the zero matrix alone
-        operator = _Products(product, dimension)
+        # Only here, so that a comparison of weights starts without it.
+        from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
+
+        def apply(x: np.ndarray) -> np.ndarray:
+            # Copied: ARPACK hands out views of its own work space.
+            return product(torch.from_numpy(np.array(x, dtype=np.float64).reshape(-1))).numpy()
+
+        shape = (dimension, dimension)
+        operator = LinearOperator(shape, matvec=apply, dtype=np.float64)  # pyright: ignore[reportCallIssue]
         basis = min(self.basis, dimension)
         options = {"which": "LM", "ncv": basis, "maxiter": self.restarts, "tol": self.tolerance}
         try:
@@ -117,18 +124,6 @@ class Lanczos(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                 f"the eigenpair of {pair.value:.6g} has a residual of {pair.residual:.3g}, more than {_SLACK:g} × "
                 f"{self.tolerance:g} of {norm:.3g}: products do not repeat so well; raise tolerance, or use float64"
             )
-
-
-class _Products(LinearOperator):
-    """A product as scipy calls it."""
-
-    def __init__(self, product: Product, dimension: int) -> None:
-        super().__init__(np.dtype(np.float64), (dimension, dimension))
-        self.product = product
-
-    def _matvec(self, x: np.ndarray) -> np.ndarray:
-        # Copied: ARPACK hands out views of its own work space.
-        return self.product(torch.from_numpy(np.array(x, dtype=np.float64).reshape(-1))).numpy()
 
 
 class _Counted:

@@ -8,7 +8,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import polygamma
 
 Array = np.ndarray
 
@@ -33,6 +32,8 @@ class BetaLogit:
     @property
     def deviation(self) -> float:
         """Standard deviation of t."""
+        from scipy.special import polygamma  # only here, so that a comparison starts without it
+
         return math.sqrt(float(polygamma(1, self.first) + polygamma(1, self.second)))
 
     @property

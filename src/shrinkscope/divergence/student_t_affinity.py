@@ -20,7 +20,6 @@ import math
 import numpy as np
 
 from shrinkscope.divergence.beta_logit import BetaLogit
-from shrinkscope.divergence.student_t_contour import log_affinity_above
 from shrinkscope.divergence.trapezoid import falling_point, grid, ratio
 from shrinkscope.errors import DivergenceError
 
@@ -84,6 +83,9 @@ def check_shifted(delta: float, dim: int, df: float) -> None:
 def _log_affinity(delta: float, a: float, df: float, order: float) -> tuple[float, float]:
     """The logarithm and its error."""
     if a * (order - 1) > 0.5:
+        # Only here: it needs scipy, without which a comparison starts.
+        from shrinkscope.divergence.student_t_contour import log_affinity_above
+
         return log_affinity_above(delta, a, df, order)
     b, log_q = df / 2, 2 * math.log(delta) - math.log(df)
     complement, error = _complement(a, b, log_q, order)

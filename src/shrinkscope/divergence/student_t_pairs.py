@@ -2,8 +2,6 @@
 
 import math
 
-from scipy.special import betainc
-
 from shrinkscope.divergence.distributions import MultivariateGaussian, MultivariateStudentT
 from shrinkscope.divergence.divergences import (
     checked_order,
@@ -72,6 +70,8 @@ def _total_variation(p: MultivariateStudentT, q: MultivariateStudentT) -> Quanti
     delta = _distance(p, q, "total variation")
     reach = delta / (2 * math.sqrt(p.df))
     share = (reach / math.hypot(1.0, reach)) ** 2
+    from scipy.special import betainc  # only here, so that a comparison starts without it
+
     return Quantity(value=float(betainc(0.5, p.df / 2, share)), unit="probability")
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from shrinkscope.report.figures import Picture, comparison_figures, demo_figures, save_figures
     from shrinkscope.report.html import comparison_report, demo_report, write_report
+    from shrinkscope.report.printed_study import print_demo
     from shrinkscope.report.save import save_comparison
     from shrinkscope.report.scanned import print_scan, save_scan
     from shrinkscope.report.statements import print_statements, save_statements
-    from shrinkscope.report.terminal import print_comparison, print_demo, print_explanation, print_gates
+    from shrinkscope.report.terminal import print_comparison, print_explanation, print_gates
 
 _HOMES = {
     "Picture": "figures",
@@ -21,7 +22,7 @@ _HOMES = {
     "demo_figures": "figures",
     "demo_report": "html",
     "print_comparison": "terminal",
-    "print_demo": "terminal",
+    "print_demo": "printed_study",
     "print_explanation": "terminal",
     "print_gates": "terminal",
     "print_scan": "scanned",

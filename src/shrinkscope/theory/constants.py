@@ -6,7 +6,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
 from shrinkscope.divergence import Distribution, MultivariateGaussian, MultivariateStudentT
@@ -99,6 +98,8 @@ def _largest(dim: int, action: Callable[[Tensor], Tensor]) -> float:
 
     # A fixed start keeps the value reproducible; Gaussian entries are orthogonal to no eigenvector.
     start = np.random.default_rng(0).standard_normal(dim)
+    from scipy.sparse.linalg import LinearOperator, eigsh  # only here, so that a comparison starts without it
+
     operator = LinearOperator((dim, dim), matvec=apply, dtype=np.float64)  # pyright: ignore[reportCallIssue]
     found = eigsh(operator, k=1, which="LA", v0=start, return_eigenvectors=False)
     return float(found[0])

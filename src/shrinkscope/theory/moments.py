@@ -2,8 +2,6 @@
 
 import math
 
-from scipy.optimize import root_scalar
-
 from shrinkscope.theory.checks import not_negative
 
 
@@ -81,6 +79,8 @@ def furthest_means(divergence: float, variance_p: float, variance_q: float) -> f
         low -= 2.0
         if low < -700:  # below the smallest squares
             return math.exp(low)
+    from scipy.optimize import root_scalar  # only here, so that a comparison starts without it
+
     root = low if low == high else root_scalar(excess, bracket=(low, high), xtol=1e-13, rtol=1e-13).root
     return math.exp(root) * (1 + 1e-9)  # upwards, so that rounding does not break the bound
 

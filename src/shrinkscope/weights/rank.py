@@ -94,6 +94,9 @@ def _gram(delta: Piece, rows: int, columns: int) -> Tensor:
         return gram
     # A wide matrix is walked over by columns, which a row-major tensor gives row by row.
     width = max(1, _ELEMENTS // rows)
+    if width >= columns:
+        whole = delta(0, rows * columns).reshape(rows, columns)
+        return whole @ whole.T
     for start in range(0, columns, width):
         stop = min(start + width, columns)
         part = torch.stack([delta(row * columns + start, row * columns + stop) for row in range(rows)])

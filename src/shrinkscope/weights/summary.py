@@ -82,8 +82,8 @@ def summarise(
         groups: Numbers of groups whose means are wanted besides the moments.
         exact: Float64 sums throughout; otherwise those of 16-bit types may be off by 1e-7, and are faster.
         values: Whether distinct values and N:M patterns are wanted.
-        threads: Threads that read and sum, the processor's cores by default, up to 8. The result does not depend on it. Windows
-            of a view are called from all of them.
+        threads: Threads that read and sum, the processor's cores by default, up to 8. The result does not depend on
+            it. Windows of a view are called from all of them.
         device: Where PyTorch takes the sums, ``"cuda"`` for example; on the CPU by default.
         progress: Called with the number of elements of each finished chunk.
 

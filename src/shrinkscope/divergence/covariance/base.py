@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
 from shrinkscope.errors import DivergenceError
@@ -141,5 +140,7 @@ def _largest_eigenvalue(action: Callable[[Tensor], Tensor], dim: int) -> float:
 
     # A fixed start keeps the estimate reproducible; Gaussian entries are orthogonal to no eigenvector.
     start = np.random.default_rng(0).standard_normal(dim)
+    from scipy.sparse.linalg import LinearOperator, eigsh  # only here, so that a comparison starts without it
+
     operator = LinearOperator((dim, dim), matvec=apply, dtype=np.float64)  # pyright: ignore[reportCallIssue]
     return float(eigsh(operator, k=1, which="LA", v0=start, return_eigenvectors=False)[0])

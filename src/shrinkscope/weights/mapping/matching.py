@@ -6,8 +6,6 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
-from scipy.special import betaincinv
 from torch import Tensor
 
 CHANCE = 1e-3
@@ -97,6 +95,8 @@ def chance_cosine(width: int, count: int) -> float:
     """
     if width < 2:
         return 1.0
+    from scipy.special import betaincinv  # only here, so that a comparison starts without it
+
     single = -math.expm1(math.log1p(-CHANCE) / max(1, count))
     return math.sqrt(max(0.0, 1.0 - float(betaincinv((width - 1) / 2, 0.5, min(1.0, 2 * single)))))
 
@@ -171,6 +171,8 @@ def _completed(kept: Tensor, dense: Channels, compressed: Channels) -> Tensor:
         # So many open channels are no match; any distinct counterparts serve to say so.
         return kept.index_put((open_rows,), free[: len(open_rows)])
     cosines = _unit(_rows(compressed, open_rows)) @ _unit(_rows(dense, free)).T
+    from scipy.optimize import linear_sum_assignment  # only here, so that a comparison starts without it
+
     chosen_rows, chosen = linear_sum_assignment(np.asarray(cosines), maximize=True)
     return kept.index_put((open_rows[torch.from_numpy(chosen_rows)],), free[torch.from_numpy(chosen)])
 
