@@ -56,11 +56,12 @@ def _verdict(tests: Sequence[Test], measures: Sequence[str]) -> str:
         said = "**In some studies, not in all.**"
     else:
         said = "**Not dependably.**"
+    undecided = len(measurable) - better - worse
     return (
-        f"Between the methods at one level, the paper's comparison: {said} Of {len(measurable)} comparisons with AP2 after fine-tuning (study × measure × PD), the interval of "
-        f"the difference in τ lies above 0 in {better}, below 0 in {worse}, and contains it in "
-        f"{len(measurable) - better - worse}; in {alike} of them both order all pairs alike (τ between "
-        f"them 1). The sign test over trials × levels stays below 0.05 after Holm's step in {len(significant)}, "
+        f"Between the methods at one level, the paper's comparison: {said} Of {len(measurable)} comparisons with AP2 "
+        f"after fine-tuning (study × measure × PD), the interval of the difference in τ lies above 0 in {better}, "
+        f"below 0 in {worse}, and contains it in {undecided}; in {alike} both order all pairs alike (τ between them "
+        f"1). The sign test over trials × levels stays below 0.05 after Holm's step in {len(significant)}, "
         f"{wins} of them in its favour."
     )
 
