@@ -85,9 +85,7 @@ def peers(gib: float, sft: str | None, folder: Path | None, repeats: int) -> Non
         folder: Where the files are written.
         repeats: Times that each command runs.
     """
-    print(
-        "\n| type | GiB | command | statistics | s | M parameters/s | of shrinkscope's | peak RSS MB | private MB |"
-    )
+    print("\n| type | GiB | command | statistics | s | M parameters/s | of shrinkscope's | peak RSS MB | private MB |")
     print("|---|---|---|---|---|---|---|---|---|")
     for dtype in (torch.bfloat16, torch.float32):
         with tempfile.TemporaryDirectory(dir=folder) as place:
