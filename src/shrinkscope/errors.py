@@ -41,6 +41,10 @@ class DataError(ShrinkscopeError):
     """Inputs, targets or metrics are not what an evaluation needs."""
 
 
+class ClusterError(ShrinkscopeError):
+    """A Ray cluster cannot be joined, or its workers do not do what they were asked."""
+
+
 class StoreError(ShrinkscopeError):
     """A store of records cannot be opened, read or written."""
 

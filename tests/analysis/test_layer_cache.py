@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from shrinkscope.analysis import compare
+from shrinkscope.analysis import compare, measuring
 from shrinkscope.analysis.layer_cache import LayerCache
 from shrinkscope.errors import StoreError
 from shrinkscope.weights import open_weights
@@ -28,17 +28,14 @@ def networks(seed: int = 0) -> tuple[dict[str, torch.Tensor], dict[str, torch.Te
 
 def measured(monkeypatch) -> list[str]:
     """Names of the layers that are measured from now on."""
-    from shrinkscope.analysis import compare as module  # the function, whose module holds ``measure``
-
     seen: list[str] = []
-    globals_of = module.__globals__
-    original = globals_of["measure"]
+    original = measuring.measure
 
     def spy(pair, *arguments):
         seen.append(pair.dense.name)
         return original(pair, *arguments)
 
-    monkeypatch.setitem(globals_of, "measure", spy)
+    monkeypatch.setattr(measuring, "measure", spy)
     return seen
 
 
@@ -124,7 +121,7 @@ def test_a_killed_process_loses_the_layer_in_progress_alone(tmp_path, monkeypatc
         import sys, time, torch
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from test_layer_cache import networks
-        from shrinkscope.analysis import compare
+        from shrinkscope.analysis import compare, measuring
         def slow(name, _):
             if name == "layers.3.weight":
                 print("in the last layer", flush=True)

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+from shrinkscope.analysis import measuring
 from shrinkscope.cli import app, main
 
 
@@ -73,9 +74,8 @@ def test_after_ctrl_c_the_same_command_goes_on(four_layers, tmp_path, monkeypatc
         measured.append(tensors.dense.name)
         return measured_in_fact(tensors, *arguments)
 
-    compare = sys.modules["shrinkscope.analysis.compare"]
-    measured_in_fact = compare.measure
-    monkeypatch.setattr(compare, "measure", measure)
+    measured_in_fact = measuring.measure
+    monkeypatch.setattr(measuring, "measure", measure)
     monkeypatch.setattr(sys, "argv", ["shrinkscope", "diff", *four_layers, "--resume"])
     with pytest.raises(SystemExit) as stop:
         main()

@@ -1,8 +1,7 @@
 """Comparing two networks by their weights alone."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable
 
 import msgspec
 from torch import nn
@@ -10,8 +9,9 @@ from torch import nn
 from shrinkscope.analysis.comparison import Comparison
 from shrinkscope.analysis.group import merged
 from shrinkscope.analysis.informed import informed_latents, informed_names
-from shrinkscope.analysis.layer_cache import LayerCache, MeasuredLayer, keys_of
-from shrinkscope.analysis.measure import Reading, measure, relative
+from shrinkscope.analysis.layer_cache import keys_of
+from shrinkscope.analysis.measure import Reading, relative
+from shrinkscope.analysis.measuring import Cache, Progress, measured_layers, one_by_one
 from shrinkscope.analysis.records import LayerRecord, Settings, Total
 from shrinkscope.kernel import available
 from shrinkscope.latent import DEFAULT, Latent, resolve_latents
@@ -24,16 +24,12 @@ from shrinkscope.weights import (
     LayersLike,
     Pairing,
     PairMoments,
-    TensorPair,
     WeightsLike,
     open_weights,
     pair,
     runnable,
 )
 from shrinkscope.weights.mapping import Rules
-
-Progress = Callable[[str, int], None]
-"""Called with a layer's name and the number of its elements that were done, after each chunk and each layer."""
 
 
 def compare(
@@ -55,6 +51,7 @@ def compare(
     rank: bool = False,
     cache: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    ray: str | None = None,
 ) -> Comparison:
     """Compare a network before and after compression layer by layer: AP2 in squared weight units, AP3s in nats.
 
@@ -81,6 +78,8 @@ def compare(
             measured again, so that an interrupted comparison goes on where it was. ``keys_of`` says what tells layers
             apart.
         progress: Called with a layer's name and the number of its elements that were done, chunk by chunk.
+        ray: Address of a Ray cluster whose machines all reach the two checkpoints, or ``"local"`` for one on this
+            machine. Long tensors are compared in pieces; the result is that of one process, to the last digit.
 
     Returns:
         One row a tensor, the totals, and what could not be compared with its reason.
@@ -92,6 +91,7 @@ def compare(
         CurvatureError: If what a latent needs cannot be gathered from the inputs.
         DataError: If the inputs do not fit the network.
         StoreError: If the cache cannot be used, or a latent cannot be cached.
+        ClusterError: If the cluster cannot be joined, its workers die again and again, or weights are in memory.
 
     Source: paper, Definitions 2.1 and 2.2.
     """
@@ -104,9 +104,16 @@ def compare(
     before, after = open_weights(dense), open_weights(compressed)
     pairing = pair(before, after, selection, rules)
     reading = Reading(exact=exact, threads=threads, device=device, rank=rank)
-    cached = None if cache is None else (cache, keys_of(before, after, chosen, reading, rules))
-    measured = _measured(pairing, chosen, reading, cached, progress)
-    rows, sums = [row for row, _ in measured], [moments for _, moments in measured]
+    if ray is None:
+        measurer = one_by_one(pairing.pairs, chosen, reading)
+    else:
+        from shrinkscope.analysis.on_ray import on_ray, order_of
+
+        told = {"selection": selection, "rules": rules, "latents": chosen, "reading": reading}
+        measurer = on_ray(ray, pairing, order_of(before, after, pairing, **told))
+    kept = None if cache is None else Cache(cache, keys_of(before, after, chosen, reading, rules))
+    measured = measured_layers(pairing.pairs, measurer, kept, progress)
+    rows, sums = [layer.row for layer in measured], [layer.moments for layer in measured]
     settings = Settings(
         dense=before.origin,
         compressed=after.origin,
@@ -123,42 +130,6 @@ def compare(
         settings=settings,
         complete=_complete(pairing, rows, selection),
     )
-
-
-def _measured(
-    pairing: Pairing,
-    latents: Sequence[Latent],
-    reading: Reading,
-    cached: tuple[str | os.PathLike[str], Callable[[TensorPair], str]] | None,
-    progress: Progress | None,
-) -> list[tuple[LayerRecord, PairMoments]]:
-    with ExitStack() as stack:
-        store, key_of = None, None
-        if cached is not None:
-            path, key_of = cached
-            store = stack.enter_context(LayerCache(path))
-        found = []
-        for tensors in pairing.pairs:
-            told = 0
-
-            def tell(count: int, name: str = tensors.dense.name) -> None:
-                nonlocal told
-                told += count
-                if progress is not None:
-                    progress(name, count)
-
-            key = "" if key_of is None else key_of(tensors)
-            known = None if store is None else store.get(key)
-            if known is None:
-                row, moments = measure(tensors, latents, msgspec.structs.replace(reading, progress=tell))
-                if store is not None:
-                    store.put(key, MeasuredLayer(row=row, moments=moments))
-            else:
-                row, moments = known.row, known.moments
-            if told < tensors.dense.parameters or not told:
-                tell(tensors.dense.parameters - told)
-            found.append((row, moments))
-        return found
 
 
 def _described(latent: Latent) -> str:

@@ -50,25 +50,49 @@ def measure(
         Its record and its sums, the latter empty when it was not measured.
     """
     reading = reading or Reading()
-    reason = _not_weights(pair)
-    if reason is not None:
-        changed = _changed(pair)
-        return _unmeasured(pair, reason, changed, bitwise=changed == 0 if _same_type(pair) else None), PairMoments()
-    groups = {latent.groups for latent in latents if latent.groups is not None}
-    summary = summarise(
-        pair,
-        groups=sorted(groups),
-        exact=reading.exact,
-        values=reading.values,
-        threads=reading.threads,
-        device=reading.device,
-        progress=reading.progress,
+    summary = (
+        None
+        if not_weights(pair)
+        else summarise(
+            pair,
+            groups=groups_of(latents),
+            exact=reading.exact,
+            values=reading.values,
+            threads=reading.threads,
+            device=reading.device,
+            progress=reading.progress,
+        )
     )
+    return recorded(pair, summary, latents, reading)
+
+
+def recorded(
+    pair: TensorPair, summary: PairSummary | None, latents: Sequence[Latent], reading: Reading
+) -> tuple[LayerRecord, PairMoments]:
+    """The record of a layer of which the sums are known.
+
+    Args:
+        pair: The layer before and after compression.
+        summary: Its sums; None for what ``not_weights`` says is none.
+        latents: Latent distributions to take divergences of.
+        reading: How it was read.
+
+    Returns:
+        Its record and its sums, the latter empty when it was not measured.
+    """
+    if summary is None:
+        reason, changed = not_weights(pair) or "", _changed(pair)
+        return _unmeasured(pair, reason, changed, bitwise=changed == 0 if _same_type(pair) else None), PairMoments()
     if not summary.moments.finite:
         reason = _not_finite(summary.moments)
         return _unmeasured(pair, reason, changed=None, bitwise=_bitwise(summary.moments)), PairMoments()
     row = _measured(summary, latents)
     return msgspec.structs.replace(row, effective_rank=effective_rank(pair)) if reading.rank else row, summary.moments
+
+
+def groups_of(latents: Sequence[Latent]) -> list[int]:
+    """The numbers of groups whose means the latents ask for."""
+    return sorted({latent.groups for latent in latents if latent.groups is not None})
 
 
 def _same_type(pair: TensorPair) -> bool:
@@ -79,7 +103,8 @@ def _bitwise(moments: PairMoments) -> bool | None:
     return None if moments.bits_differ is None else moments.bits_differ == 0
 
 
-def _not_weights(pair: TensorPair) -> str | None:
+def not_weights(pair: TensorPair) -> str | None:
+    """Why the tensors of a pair are none that can be measured; None when they can."""
     for side, view in (("dense", pair.dense), ("compressed", pair.compressed)):
         if not view.dtype.is_floating_point:
             return f"{_name(view.dtype)} values on the {side} side are not weights"

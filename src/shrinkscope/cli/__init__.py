@@ -11,6 +11,7 @@ from shrinkscope.cli.diff import diff
 from shrinkscope.cli.explain import explain
 from shrinkscope.cli.figures import figures
 from shrinkscope.cli.plan import plan, prune
+from shrinkscope.cli.ray_option import WithRay
 from shrinkscope.cli.run import run
 from shrinkscope.cli.runs import runs
 from shrinkscope.cli.scan import scan
@@ -50,12 +51,12 @@ def _common(
 
 
 app.command()(demo)
-app.command()(diff)
+app.command(cls=WithRay)(diff)
 app.command()(explain)
 app.command()(scan)
 app.command()(plan)
 app.command()(prune)
-app.command()(run)
+app.command(cls=WithRay)(run)
 app.command()(runs)
 app.command()(figures)
 app.command()(claims)

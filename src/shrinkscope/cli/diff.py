@@ -27,6 +27,7 @@ from shrinkscope.cli.options import (
     selection_of,
     token_ids,
 )
+from shrinkscope.cli.ray_option import Ray
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -102,6 +103,7 @@ def diff(
             "--resume", help="Keep finished tensors in the user's cache folder: after Ctrl-C the same command goes on."
         ),
     ] = False,
+    ray: Ray = None,
     json: Json = False,
     out: Out = None,
 ) -> None:
@@ -111,6 +113,8 @@ def diff(
     unlabelled inputs: --latent fisher --network resnet20 --inputs images.npy
 
     Example: shrinkscope diff dense.safetensors pruned.safetensors --role linear --out diff.html
+
+    Example: shrinkscope diff /shared/dense /shared/pruned --ray head:6379 --resume
 
     Example: shrinkscope diff dense.safetensors int4.safetensors --group-by block --fail-if 'relative_ap2 > 2%'
     """
@@ -123,7 +127,7 @@ def diff(
         require_grouping(group_by)
     gates = _rules(fail_if or [], latents)
     mapping = rules_of(rename, rules, kept, heads)
-    reading = {"exact": exact, "threads": threads, "device": _gpu(device), "rank": rank}
+    reading = {"ray": ray, "exact": exact, "threads": threads, "device": _gpu(device), "rank": rank}
     comparison = _compare(dense, compressed, selection, latents, mapping, cache=_cache(cache, resume), **reading)
     comparison = comparison.gated(gates)
     if out is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shrinkscope.cli.options import Json, device_of
+from shrinkscope.cli.ray_option import Ray
 
 if TYPE_CHECKING:
     from shrinkscope.experiments.plan import Plan
@@ -44,12 +45,7 @@ def run(
         str | None,
         typer.Option("--only", metavar="GLOB", help="Only these cells, such as 'trial-1/last-lowest-*'."),
     ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            "--ray", metavar="ADDRESS", help="Carry out the cells on a Ray cluster; local starts one on this machine."
-        ),
-    ] = None,
+    ray: Ray = None,
     list_shipped: Annotated[
         bool, typer.Option("--list", help="Name the studies that come with the package, and end.")
     ] = False,

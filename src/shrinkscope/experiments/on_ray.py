@@ -1,18 +1,13 @@
 """Carrying out cells on a Ray cluster: each cell is a task, which Ray gives to another worker when its own dies."""
 
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from shrinkscope.cluster import LOCAL, RETRIES, imported, joined, said
 from shrinkscope.experiments.executor import Answer, Executors, Job
 from shrinkscope.experiments.pool import Crew
-from shrinkscope.experiments.settings import StudyError
 from shrinkscope.experiments.sweep import CrewMaker
-
-LOCAL = "local"
-_RETRIES = 2
 
 
 def ray_crew(address: str) -> CrewMaker:
@@ -28,38 +23,31 @@ def ray_crew(address: str) -> CrewMaker:
         What ``carry_out`` takes as its crew.
 
     Raises:
-        StudyError: If ray is not installed.
+        ClusterError: If ray is not installed.
     """
-    try:
-        import ray  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise StudyError(f"ray cannot be imported ({error}); install shrinkscope[ray]") from error
+    imported()
 
     @contextmanager
     def crew(workers: int) -> Iterator[Crew]:
-        try:
-            if address == LOCAL:
-                ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, runtime_env=_environment())
-            else:
-                ray.init(address=address, log_to_driver=False, runtime_env=_environment())
-        except (OSError, RuntimeError, ValueError) as error:
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise StudyError(f"cannot join the Ray cluster {address}: {said}") from error
-        try:
-            yield _Tasks(ray)
-        finally:
-            ray.shutdown()
+        with joined(address, workers) as ray:
+            yield _Tasks(ray, slots=address == LOCAL)
 
     return crew
 
 
 class _Tasks:
-    """Jobs as tasks of Ray."""
+    """Jobs as tasks of Ray.
 
-    def __init__(self, ray: Any) -> None:
-        self._ray = ray
+    Args:
+        ray: The module, part of a cluster.
+        slots: Whether each job takes one of the cluster's cores whatever its threads: a cluster that was started here
+            has one a worker, and would wait for ever for a job of more.
+    """
+
+    def __init__(self, ray: Any, *, slots: bool) -> None:
+        self._ray, self._slots = ray, slots
         # A task whose worker is killed runs again; an error of ours is part of its answer.
-        self._remote = ray.remote(max_retries=_RETRIES)(_carry_out)
+        self._remote = ray.remote(max_retries=RETRIES)(_carry_out)
         self._open: dict[Any, Job] = {}
 
     def submit(self, job: Job) -> None:
@@ -68,7 +56,7 @@ class _Tasks:
         Args:
             job: The job.
         """
-        settings: dict[str, Any] = {"num_cpus": job.task.threads}
+        settings: dict[str, Any] = {"num_cpus": 1 if self._slots else job.task.threads}
         if job.task.device == "cuda":
             settings["num_gpus"] = 1
         self._open[self._remote.options(**settings).remote(job)] = job
@@ -80,8 +68,8 @@ class _Tasks:
         try:
             return self._ray.get(ready[0])
         except self._ray.exceptions.RayError as error:
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
-            return Answer(cell=job.cell, run=job.task.run, error=f"a worker of Ray died {1 + _RETRIES} times: {said}")
+            why = f"a worker of Ray died {1 + RETRIES} times: {said(error)}"
+            return Answer(cell=job.cell, run=job.task.run, error=why)
 
 
 _here: Executors | None = None
@@ -92,9 +80,3 @@ def _carry_out(job: Job) -> Answer:
     global _here  # a worker process is Ray's, and has no place of ours to keep things
     _here = _here or Executors()
     return _here.answer(job)
-
-
-def _environment() -> dict[str, Any]:
-    """What this process would import, the workers import."""
-    path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100  # "" is the working directory
-    return {"env_vars": {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}}

@@ -29,7 +29,7 @@ def weights_of_file(path: Path) -> Weights:
     Raises:
         WeightsError: If it does not exist, is of another format, damaged, or would need to run code to be read.
     """
-    return weights_of_stored(_stored(path), str(path))
+    return weights_of_stored(_stored(path), str(path), path)
 
 
 def _stored(path: Path) -> Stored:

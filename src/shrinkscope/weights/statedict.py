@@ -1,6 +1,7 @@
 """Weights given as a mapping of names to tensors, and weights made of what a file stores."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from shrinkscope.errors import WeightsError
@@ -27,12 +28,13 @@ def weights_of_state_dict(state: Mapping[str, Any], origin: str = "state dict") 
     return weights_of_stored(stored_of_mapping(state, origin), origin)
 
 
-def weights_of_stored(stored: Stored, origin: str) -> Weights:
+def weights_of_stored(stored: Stored, origin: str, place: Path | None = None) -> Weights:
     """The tensors of a file: packings and masks undone, under plain names.
 
     Args:
         stored: What lies in the file.
         origin: Where it comes from, for messages.
+        place: The file or directory itself.
 
     Returns:
         Effective tensors; what cannot be decoded is listed as unreadable with the reason.
@@ -44,4 +46,5 @@ def weights_of_stored(stored: Stored, origin: str) -> Weights:
         raise WeightsError(f"{origin}: no tensors found; is it the file of the weights?")
     plain = unpacked(stored)
     views = plain_tensors(plain.views, origin)
-    return Weights(list(views.values()), origin=origin, tied=plain.tied, unreadable=plain.unreadable)
+    listed = list(views.values())
+    return Weights(listed, origin=origin, tied=plain.tied, unreadable=plain.unreadable, place=place)

@@ -48,16 +48,36 @@ def _float64(tensor: Tensor) -> Tensor:
     return tensor.reshape(-1).to("cpu", torch.float64)
 
 
-class _Partial(msgspec.Struct, frozen=True):
-    """What one chunk adds; parts are merged in the order of the chunks, so that threads change no digit."""
+class Partial(msgspec.Struct, frozen=True):
+    """What one chunk adds; parts are merged in the order of the chunks, so that no thread or machine changes a digit.
+
+    Attributes:
+        moments: Counts and sums.
+        groups: Number of groups asked for → sums over them.
+        dense, compressed: Distinct values and patterns of each side; None when not asked for.
+    """
 
     moments: PairMoments
     groups: dict[int, GroupSums]
     dense: Structure | None
     compressed: Structure | None
 
-    def merge(self, other: "_Partial") -> "_Partial":
-        return _Partial(
+    @staticmethod
+    def nothing(pair: TensorPair, groups: Iterable[int] = (), *, values: bool = False) -> "Partial":
+        """Of a pair of tensors of which nothing has been seen.
+
+        Args:
+            pair: The tensors.
+            groups: Numbers of groups whose means are wanted.
+            values: Whether distinct values and N:M patterns are wanted.
+        """
+        seen = Structure.nothing(pair.dense.shape) if values else None
+        empty = {count: GroupSums.empty(pair.dense.parameters, count) for count in groups}
+        return Partial(PairMoments(), empty, seen, seen)
+
+    def merge(self, other: "Partial") -> "Partial":
+        """Both together, where the other one's elements come next."""
+        return Partial(
             self.moments.merge(other.moments),
             {count: sums.merge(other.groups[count]) for count, sums in self.groups.items()},
             None if self.dense is None or other.dense is None else self.dense.merge(other.dense),
@@ -91,14 +111,57 @@ def summarise(
         The summary; it merges nothing further, and holds no element of the tensors.
     """
     total = pair.dense.parameters
-    empty = {count: GroupSums.empty(total, count) for count in groups}
-    read_dense, read_compressed = pieces_of(pair.dense), pieces_of(pair.compressed)
-    seen = Structure.nothing(pair.dense.shape) if values else None
-    done = _Partial(PairMoments(), empty, seen, seen)
-    # What has been given up in one chunk need not be looked for in others.
-    sides = {"dense": seen, "compressed": seen}
+    done = Partial.nothing(pair, groups, values=values)
+    starts = range(0, total, CHUNK)
+    for start, partial in zip(
+        starts, partials(pair, starts, done, exact=exact, threads=threads, device=device), strict=True
+    ):
+        done = done.merge(partial)
+        if progress is not None:
+            progress(min(CHUNK, total - start))
+    return summary_of(pair, done)
 
-    def part(start: int) -> _Partial:
+
+def summary_of(pair: TensorPair, done: Partial) -> PairSummary:
+    """What is known of a pair of tensors when all chunks are merged.
+
+    Args:
+        pair: The tensors.
+        done: The statistics of all their chunks.
+    """
+    return PairSummary(
+        pair=pair, moments=done.moments, groups=done.groups, dense_values=done.dense, compressed_values=done.compressed
+    )
+
+
+def partials(
+    pair: TensorPair,
+    starts: range,
+    nothing: Partial,
+    *,
+    exact: bool = True,
+    threads: int | None = None,
+    device: str | torch.device | None = None,
+) -> Iterator[Partial]:
+    """The statistics of some chunks of a pair of tensors, one after another in their order.
+
+    Args:
+        pair: Two tensors of one shape.
+        starts: First elements of the chunks.
+        nothing: ``Partial.nothing`` of the pair: what is wanted.
+        exact: As in ``summarise``.
+        threads: As in ``summarise``.
+        device: As in ``summarise``.
+
+    Yields:
+        The statistics of each chunk alone.
+    """
+    total = pair.dense.parameters
+    read_dense, read_compressed = pieces_of(pair.dense), pieces_of(pair.compressed)
+    # What has been given up in one chunk need not be looked for in others.
+    sides = {"dense": nothing.dense, "compressed": nothing.compressed}
+
+    def part(start: int) -> Partial:
         dense, compressed = (read(start, min(start + CHUNK, total)) for read in (read_dense, read_compressed))
         found = {}
         for side, piece in (("dense", dense), ("compressed", compressed)):
@@ -106,25 +169,18 @@ def summarise(
             found[side] = None if known is None else known.of(piece)
         if device is not None:
             dense, compressed = dense.to(device), compressed.to(device)
-        return _Partial(
+        return Partial(
             PairMoments().update(dense, compressed, exact=exact),
-            {count: sums.update(dense, compressed, start) for count, sums in empty.items()},
+            {count: sums.update(dense, compressed, start) for count, sums in nothing.groups.items()},
             found["dense"],
             found["compressed"],
         )
 
-    for start, partial in zip(range(0, total, CHUNK), _in_order(part, range(0, total, CHUNK), threads), strict=True):
-        done = done.merge(partial)
-        sides["dense"], sides["compressed"] = done.dense, done.compressed
-        if progress is not None:
-            progress(min(CHUNK, total - start))
-    return PairSummary(
-        pair=pair,
-        moments=done.moments,
-        groups=done.groups,
-        dense_values=done.dense,
-        compressed_values=done.compressed,
-    )
+    for partial in _in_order(part, starts, threads):
+        for side, found in (("dense", partial.dense), ("compressed", partial.compressed)):
+            known = sides[side]
+            sides[side] = None if known is None or found is None else known.merge(found)
+        yield partial
 
 
 def pieces_of(view: TensorView) -> Callable[[int, int], Tensor]:
@@ -145,7 +201,7 @@ def _cores() -> int:
     return min(cores, _MOST_THREADS)
 
 
-def _in_order(part: Callable[[int], _Partial], starts: range, threads: int | None) -> Iterator[_Partial]:
+def _in_order(part: Callable[[int], Partial], starts: range, threads: int | None) -> Iterator[Partial]:
     """The chunks' statistics in order, computed by several threads, few of them ahead of the one that merges."""
     workers = min(threads or _cores(), len(starts))
     if workers <= 1:

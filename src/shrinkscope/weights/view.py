@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import msgspec
 import torch
@@ -73,6 +74,7 @@ class Weights(Mapping[str, TensorView]):
         origin: Where they come from, for messages: a file's path, or a module's class.
         tied: Names that share the storage of a tensor in ``views``, each mapped to the name it is listed under.
         unreadable: Names of tensors that are stored but cannot be read as numbers, each with the reason.
+        place: The file or directory that they were read from, and can be read from again; None where there is none.
     """
 
     def __init__(
@@ -82,11 +84,13 @@ class Weights(Mapping[str, TensorView]):
         origin: str,
         tied: Mapping[str, str] | None = None,
         unreadable: Mapping[str, str] | None = None,
+        place: Path | None = None,
     ) -> None:
         self._views = {view.name: view for view in views}
         self.origin = origin
         self.tied = dict(tied or {})
         self.unreadable = dict(unreadable or {})
+        self.place = place
 
     def __getitem__(self, name: str) -> TensorView:
         return self._views[name]

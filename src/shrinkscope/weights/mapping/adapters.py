@@ -117,7 +117,8 @@ def _merged(
         raise PairingError(
             f"{compressed.origin} holds {unknown[0]}, which {dense.origin} does not have; is it its base?"
         )
-    merged = Weights(list(views.values()), origin=compressed.origin, tied=tied, unreadable=compressed.unreadable)
+    same = {"origin": compressed.origin, "unreadable": compressed.unreadable, "place": compressed.place}
+    merged = Weights(list(views.values()), tied=tied, **same)
     return Step(dense=dense, compressed=merged, notes=(_note(config, adapted, rest, base),))
 
 

@@ -72,7 +72,8 @@ def renamed(view: TensorView, name: str) -> TensorView:
 
 def replaced(weights: Weights, views: Iterable[TensorView]) -> Weights:
     """A network with other tensors, from the same place."""
-    return Weights(list(views), origin=weights.origin, tied=weights.tied, unreadable=weights.unreadable)
+    same = {"origin": weights.origin, "tied": weights.tied, "unreadable": weights.unreadable, "place": weights.place}
+    return Weights(list(views), **same)
 
 
 def present(weights: Weights, name: str) -> bool:

@@ -86,6 +86,7 @@ def rename_all(weights: Weights, new_name: Callable[[str], str]) -> Weights:
         origin=weights.origin,
         tied={new_name(name): new_name(first) for name, first in weights.tied.items()},
         unreadable={new_name(name): reason for name, reason in weights.unreadable.items()},
+        place=weights.place,
     )
 
 
