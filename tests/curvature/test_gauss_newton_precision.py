@@ -57,6 +57,36 @@ def test_attention_is_differentiated_although_torch_would_fuse_it():
     assert torch.backends.mha.get_fastpath_enabled() == before
 
 
+class OneKernel(nn.Module):
+    """Causal attention in one call of torch, as in today's language models, or written out."""
+
+    def __init__(self, fused):
+        super().__init__()
+        torch.manual_seed(5)
+        self.fused, self.qkv, self.head = fused, nn.Linear(4, 12), nn.Linear(4, 3)
+
+    def forward(self, inputs):
+        query, key, value = self.qkv(inputs).chunk(3, dim=-1)
+        if self.fused:
+            seen = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        else:
+            later = torch.ones(inputs.shape[1], inputs.shape[1]).triu(1).bool()
+            seen = (query @ key.mT / query.shape[-1] ** 0.5).masked_fill(later, float("-inf")).softmax(-1) @ value
+        return self.head(seen.mean(dim=1))
+
+
+def test_attention_in_one_kernel_is_differentiated_as_if_written_out():
+    tokens = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    values = []
+    for fused in (True, False):
+        precision = gauss_newton_precisions(OneKernel(fused).double().eval(), tokens).of("qkv.weight", 48)
+        x = torch.randn(48, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        values.append(precision.quadratic(x))
+    # The same operations in another order, in float64.
+    assert values[0] == pytest.approx(values[1], rel=1e-10)
+    assert values[0] > 0
+
+
 def test_tied_weights_have_all_their_names():
     model = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)).to(torch.float64)
     model[2].weight = model[0].weight

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import jvp
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from shrinkscope.curvature.attention import unfused
 from shrinkscope.errors import CurvatureError
@@ -50,7 +51,8 @@ def second_derivatives(description: str) -> Iterator[None]:
         CurvatureError: If torch fails.
     """
     try:
-        with unfused():
+        # Of torch's kernels for attention only the one written out in operations has derivatives in forward mode.
+        with unfused(), sdpa_kernel(SDPBackend.MATH):
             yield
     except (RuntimeError, NotImplementedError) as error:
         what = (str(error).splitlines() or [type(error).__name__])[0]
