@@ -131,7 +131,9 @@ def test_weights_are_known_by_their_content_or_their_name(tmp_path):
     a, b, c = (weights_digest(str(tmp_path / f"{name}.safetensors")) for name in "abc")
     assert a == b != c
     assert weights_digest("IMAGENET1K_V1") == "IMAGENET1K_V1"
-    with pytest.raises(WeightsError, match="^none.npz: no such file; give --weights FILE, or the folder that holds it$"):
+    with pytest.raises(
+        WeightsError, match="^none.npz: no such file; give --weights FILE, or the folder that holds it$"
+    ):
         weights_digest("none.npz")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "model.safetensors").write_bytes((tmp_path / "a.safetensors").read_bytes())
