@@ -27,7 +27,8 @@ class Case(NamedTuple):
 class Wanted(NamedTuple):
     """How many cases of each family (None is all), and how many are measured after batch norm re-estimation, too.
 
-    ``tables`` is whether the layers are scanned for the sums over them.
+    ``tables`` is whether the layers are scanned for the sums over them. ``later_mixed`` and ``later_total`` are further
+    cases of these families, drawn and numbered after all others, so that what was measured before them stays valid.
     """
 
     one_layer: int | None = None
@@ -35,6 +36,8 @@ class Wanted(NamedTuple):
     total: int = 100
     refit: int | None = None
     tables: bool = True
+    later_mixed: int = 0
+    later_total: int = 0
 
 
 def cases(sizes: dict[str, int], wanted: Wanted) -> list[Case]:
@@ -52,6 +55,15 @@ def cases(sizes: dict[str, int], wanted: Wanted) -> list[Case]:
     families |= {f"total {total:.0%}": list(_equal_total(sizes, total, wanted.total, draws)) for total in TOTALS}
     listed = [(family, settings) for family, group in families.items() for settings in group]
     numbered = [Case(number, family, settings) for number, (family, settings) in enumerate(listed)]
+    return [numbered[index] for index in draws.permutation(len(numbered))] + _later(sizes, wanted, len(numbered))
+
+
+def _later(sizes: dict[str, int], wanted: Wanted, first: int) -> list[Case]:
+    draws = np.random.default_rng(1)
+    listed = [("mixed", settings) for settings in _mixed(list(sizes), wanted.later_mixed, draws)]
+    for total in TOTALS:
+        listed += [(f"total {total:.0%}", drawn) for drawn in _equal_total(sizes, total, wanted.later_total, draws)]
+    numbered = [Case(first + number, family, settings) for number, (family, settings) in enumerate(listed)]
     return [numbered[index] for index in draws.permutation(len(numbered))]
 
 

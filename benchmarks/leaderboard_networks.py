@@ -36,9 +36,11 @@ WANTED = {
     "lenet300": Wanted(),
     "digits": Wanted(),
     "transformer": Wanted(one_layer=400),
-    "resnet32": Wanted(one_layer=200, total=50, refit=60),
-    "efficientnet_lite0": Wanted(one_layer=100, mixed=50, total=30, refit=0, tables=False),
-    "resnet56": Wanted(one_layer=150, mixed=60, total=40, refit=40),
+    "resnet32": Wanted(one_layer=200, total=50, refit=60, later_total=50),
+    "efficientnet_lite0": Wanted(
+        one_layer=100, mixed=50, total=30, refit=0, tables=False, later_mixed=50, later_total=70
+    ),
+    "resnet56": Wanted(one_layer=150, mixed=60, total=40, refit=40, later_mixed=40, later_total=60),
 }
 
 Samples = tuple[Tensor, Tensor]
