@@ -78,6 +78,39 @@ def test_a_plan_is_read_as_it_was_written(found, tmp_path, suffix):
     assert Plan.load(tmp_path / f"plan{suffix}") == found
 
 
+@pytest.mark.parametrize("suffix", [".toml", ".json"])
+def test_a_written_plan_says_the_level_of_each_row(found, tmp_path, suffix):
+    found.save(tmp_path / f"plan{suffix}")
+    decode = {".toml": msgspec.toml.decode, ".json": msgspec.json.decode}[suffix]
+    written = decode((tmp_path / f"plan{suffix}").read_bytes())["rows"]
+    assert [row["kept"] for row in written] == [row.weights - row.removed for row in found.rows]
+    assert [row["level"] for row in written] == [row.removed / row.weights for row in found.rows]
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("level = 0.3333", None),  # rounded, still one of three weights
+        ("kept = 2", None),
+        (
+            "level = 0.9",
+            r"plan.toml contradicts itself: level of a is 0.9, but it removes 1 of 3 weights; removed counts",
+        ),
+        ("kept = 1", "kept of a is 1, but it removes 1 of 3 weights"),
+        ('level = "a third"', "level of a is 'a third', but"),
+        ("share_of = 1", "unknown field `share_of`"),
+    ],
+)
+def test_what_a_hand_written_row_adds_must_agree(tmp_path, said, message):
+    text = f'[settings]\nallocation = "hand"\n\n[[rows]]\nlayer = "a"\nweights = 3\nremoved = 1\n{said}\n'
+    (tmp_path / "plan.toml").write_text(text)
+    if message is None:
+        assert Plan.load(tmp_path / "plan.toml").rows == (PlanRow(layer="a", weights=3, removed=1),)
+    else:
+        with pytest.raises(StoreError, match=message):
+            Plan.load(tmp_path / "plan.toml")
+
+
 def test_layers_left_alone_are_not_pruned(network):
     made = plan(network, sparsity=0.5, allocation="erk", keep=["head*", "first.weight"])
     assert [row.layer for row in made.rows] == ["second.weight", "third.weight"]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from shrinkscope.analysis.plan.document import toml_text
 from shrinkscope.analysis.plan.pruning import mask_of, planned
+from shrinkscope.analysis.plan.readable import with_levels, without_levels
 from shrinkscope.analysis.plan.wording import plan_in_words
 from shrinkscope.analysis.prediction import Prediction
 from shrinkscope.compression import Mask, compensated_to_counts, prune, write_weights
@@ -212,12 +213,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return plan_in_words(self)
 
     def to_json(self) -> str:
-        """The plan as JSON."""
-        return json_text(self)
+        """The plan as JSON, with the level of each row."""
+        return json_text(with_levels(msgspec.to_builtins(self), self.rows))
 
     def to_toml(self) -> str:
-        """The plan as TOML."""
-        return toml_text(msgspec.to_builtins(self))
+        """The plan as TOML, with the level of each row."""
+        return toml_text(with_levels(msgspec.to_builtins(self), self.rows))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan to a .toml or .json file, all or nothing.
@@ -242,11 +243,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             path: A .toml or .json file.
 
         Raises:
-            StoreError: If the file is missing, or no plan.
+            StoreError: If the file is missing, or no plan, or a row's ``kept`` or ``level`` contradicts ``removed``.
         """
         decode = msgspec.toml.decode if Path(path).suffix.lower() == ".toml" else msgspec.json.decode
         try:
-            found = decode(Path(path).read_bytes(), type=cls)
+            found = msgspec.convert(without_levels(decode(Path(path).read_bytes())), cls)
+        except StoreError as error:
+            raise StoreError(f"the plan in {path} contradicts itself: {error}") from error
         except (OSError, msgspec.MsgspecError, ValueError) as error:
             raise StoreError(f"cannot read a plan from {path}: {str(error).splitlines()[0]}") from error
         wrong = next((row for row in found.rows if not 0 <= row.removed <= row.weights), None)
