@@ -148,6 +148,10 @@ def test_what_is_refused():
     for ask in (Unknown().nearest, Unknown().removal_costs):
         with pytest.raises(LatentError, match="a Unknown has no closed form for the kept weights"):
             ask(x, kept)
+    with pytest.raises(LatentError, match="a Unknown has no closed form for the kept weights"):
+        Unknown().removal_keys(x)
+    with pytest.raises(LatentError, match="a Unknown has no closed form for the kept weights"):
+        Unknown().nearest_along(x, torch.tensor([0, 1]), [1])
     coupled = KroneckerPrecision(torch.ones(1, 1, 1, 1), 2, torch.eye(2)[None])
     with pytest.raises(LatentError, match=r"couples the rows of a weight \(K-FAC\)"):
         coupled.nearest(x, kept)

@@ -145,7 +145,7 @@ def compensated_to_counts(
 ) -> tuple[Mask, dict[str, Tensor]]:
     """What ``CompensatedPruning`` does, with the number of weights that go given for each layer.
 
-    They go in the steps of ``compensated_path``.
+    They go in the order of ``compensated_path``.
 
     Args:
         weights: Layer → weight.
@@ -165,14 +165,13 @@ def compensated_to_counts(
     for name, count in counts.items():
         if count:
             layer = _Layer(name, weights[name], precisions, damping)
-            for _ in _climbed(layer, [*(rung for rung in _ladder(layer.kept.numel()) if rung < count), count]):
-                pass
+            layer.remove(layer.turns() < count)
             kept[name], moved[name] = layer.kept.view(kept[name].shape), layer.like(weights[name])
     return Mask(kept), {**weights, **moved}
 
 
 def compensated_path(name: str, weight: Tensor, precisions: Precisions, *, damping: float = 0.01) -> RemovalPath:
-    """One layer from dense to empty, each time those weights going that the others can make up for best.
+    """One layer from dense to empty, always those weights going that the others can make up for best.
 
     Args:
         name: The layer.
@@ -188,19 +187,14 @@ def compensated_path(name: str, weight: Tensor, precisions: Precisions, *, dampi
     """
     _check_damping(damping)
     layer = _Layer(name, weight, precisions, damping)
-    order, rungs = [], {}
-    for gone, rung in _climbed(layer, _ladder(weight.numel())):
-        order.append(gone)
-        rungs[rung] = layer.like(weight).flatten()
-    # What is left at the end goes in the order of what it would cost.
-    last = layer.kept.nonzero().flatten()
-    order.append(last[layer.costs()[last].argsort(stable=True)])
+    turns, counts = layer.turns(), _ladder(weight.numel())
+    rungs = dict(zip(counts, layer.along(turns, counts).to(weight.device, weight.dtype), strict=True))
 
     def solve(kept: Tensor) -> Tensor:
         layer.remove(~kept)
         return layer.like(weight).flatten()
 
-    return RemovalPath(weight, torch.cat(order).to(weight.device), rungs, solve)
+    return RemovalPath(weight, turns.argsort().to(weight.device), rungs, solve)
 
 
 def _ladder(size: int) -> list[int]:
@@ -210,19 +204,6 @@ def _ladder(size: int) -> list[int]:
         rungs.append(size - round(share * size))
         share *= 5 / 6
     return sorted(set(rungs) - {0, size})
-
-
-def _climbed(layer: "_Layer", rungs: Sequence[int]) -> Iterator[tuple[Tensor, int]]:
-    """Remove as many weights as each rung says; which went, those of least cost first, and how many are gone."""
-    gone = 0
-    for rung in rungs:
-        costs = layer.costs().masked_fill(~layer.kept, math.inf)
-        chosen = costs.argsort(stable=True)[: rung - gone]
-        kept = layer.kept.clone()
-        kept[chosen] = False
-        layer.remove(~kept)
-        gone = rung
-        yield chosen, rung
 
 
 def _in_rounds(
@@ -264,6 +245,19 @@ class _Layer:
         with _explained(self.name):
             self.found = self.precision.nearest(self.whole, self.kept, self.damping)
         self._costs = None
+
+    def turns(self) -> Tensor:
+        """When each weight goes, from 0 on, if always the one goes that the others can make up for best."""
+        with _explained(self.name):
+            keys = self.precision.removal_keys(self.whole, self.damping)
+        turns = torch.empty(len(keys), dtype=torch.int64)
+        turns[keys.argsort(stable=True)] = torch.arange(len(keys))
+        return turns
+
+    def along(self, turns: Tensor, counts: Sequence[int]) -> Tensor:
+        """The best weights, flat, after so many turns, for each of these numbers."""
+        with _explained(self.name):
+            return self.precision.nearest_along(self.whole, turns, counts, self.damping)
 
     def like(self, weight: Tensor) -> Tensor:
         """What was found, in the shape, type and place of a weight."""

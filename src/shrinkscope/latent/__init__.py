@@ -4,7 +4,8 @@ from shrinkscope.latent.base import Latent
 from shrinkscope.latent.gaussian import Gaussian
 from shrinkscope.latent.informed import STATISTICS, InformedGaussian, InformedName, InformedStudentT, informed_name
 from shrinkscope.latent.named import DEFAULT, NAMED, resolve_latents
-from shrinkscope.latent.precision import DiagonalPrecision, KroneckerPrecision, PermutedPrecision, Precision
+from shrinkscope.latent.permuted import PermutedPrecision
+from shrinkscope.latent.precision import DiagonalPrecision, KroneckerPrecision, Precision
 from shrinkscope.latent.precisions import Precisions
 from shrinkscope.latent.projection import FullDimension, GroupMeans, Projection
 from shrinkscope.latent.rotated import RotatedGaussian

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from shrinkscope.errors import LatentError
+from shrinkscope.latent.elimination import SINGULAR
 
 _BYTES = 1 << 28
 """Memory for the matrices of the rows that are solved together."""
@@ -78,8 +79,5 @@ def _decomposed(kept: Tensor, matrix: Tensor) -> Iterator[tuple[slice, Tensor]]:
         whole.diagonal(dim1=-2, dim2=-1).add_((~kept[part]).to(matrix.dtype))
         lower, failed = torch.linalg.cholesky_ex(whole)
         if bool(failed.any()):
-            raise LatentError(
-                "Σ⁻¹ is singular on the weights that are kept: the inputs do not determine them; "
-                "gather it from more inputs, or set damping to a positive number such as 0.01"
-            )
+            raise LatentError(SINGULAR)
         yield part, lower

@@ -1,14 +1,14 @@
 """Σ⁻¹ of layers as data give it: what it makes of a difference of weights, its trace and its rank."""
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from shrinkscope.errors import LatentError
 from shrinkscope.latent.compensation import nearest_rows, removal_costs
+from shrinkscope.latent.elimination import nearest_along, removal_keys
 
 
 class Precision(ABC):
@@ -71,6 +71,38 @@ class Precision(ABC):
         """
         raise LatentError(f"{_called(self)} has no closed form for the kept weights; use input moments")
 
+    def removal_keys(self, x: Tensor, damping: float = 0.0) -> Tensor:
+        """What each weight costs when its turn comes, the cheapest going first and the others making up for it.
+
+        Args:
+            x: Float64, shape (dim,).
+            damping: As for ``nearest``.
+
+        Returns:
+            One number a weight; in the order of these numbers the weights go.
+
+        Raises:
+            LatentError: If this structure cannot say, or is singular.
+        """
+        raise LatentError(f"{_called(self)} has no closed form for the kept weights; use input moments")
+
+    def nearest_along(self, x: Tensor, turns: Tensor, counts: Sequence[int], damping: float = 0.0) -> Tensor:
+        """``nearest`` for sets of weights that shrink, all at once.
+
+        Args:
+            x: Float64, shape (dim,).
+            turns: Whole numbers of the same shape: when a weight goes.
+            counts: Numbers of turns; after c of them the weights of turn c and later are kept.
+            damping: As for ``nearest``.
+
+        Returns:
+            Shape (counts, dim).
+
+        Raises:
+            LatentError: If this structure cannot say, or is singular.
+        """
+        raise LatentError(f"{_called(self)} has no closed form for the kept weights; use input moments")
+
 
 class DiagonalPrecision(Precision):
     """Σ⁻¹ = diag(values).
@@ -117,6 +149,14 @@ class DiagonalPrecision(Precision):
     def removal_costs(self, x: Tensor, kept: Tensor, damping: float = 0.0) -> Tensor:
         """(vᵢ + λ)xᵢ² of the kept weights."""
         return torch.where(kept, (self.values + damping * self.values.mean()) * x.square(), 0.0)
+
+    def removal_keys(self, x: Tensor, damping: float = 0.0) -> Tensor:
+        """(vᵢ + λ)xᵢ²."""
+        return self.removal_costs(x, torch.ones_like(x, dtype=torch.bool), damping)
+
+    def nearest_along(self, x: Tensor, turns: Tensor, counts: Sequence[int], damping: float = 0.0) -> Tensor:
+        """The kept weights as they are."""
+        return torch.where(turns >= torch.tensor(counts).unsqueeze(1), x, 0.0)
 
 
 class KroneckerPrecision(Precision):
@@ -178,84 +218,41 @@ class KroneckerPrecision(Precision):
 
     def nearest(self, x: Tensor, kept: Tensor, damping: float = 0.0) -> Tensor:
         """Row by row and block by block; only where the rows are uncorrelated (no left factor)."""
-        return self._by_rows(nearest_rows, x, kept, damping)
+        return self._by_rows(nearest_rows, [x, kept], damping)
 
     def removal_costs(self, x: Tensor, kept: Tensor, damping: float = 0.0) -> Tensor:
         """Row by row and block by block; only where the rows are uncorrelated (no left factor)."""
-        return self._by_rows(removal_costs, x, kept, damping)
+        return self._by_rows(removal_costs, [x, kept], damping)
 
-    def _by_rows(
-        self, function: Callable[[Tensor, Tensor, Tensor], Tensor], x: Tensor, kept: Tensor, damping: float
-    ) -> Tensor:
+    def removal_keys(self, x: Tensor, damping: float = 0.0) -> Tensor:
+        """Row by row and block by block; only where the rows are uncorrelated (no left factor)."""
+        return self._by_rows(removal_keys, [x], damping)
+
+    def nearest_along(self, x: Tensor, turns: Tensor, counts: Sequence[int], damping: float = 0.0) -> Tensor:
+        """Row by row and block by block; only where the rows are uncorrelated (no left factor)."""
+
+        def along(rows: Tensor, when: Tensor, matrix: Tensor) -> Tensor:
+            return nearest_along(rows, when, counts, matrix)
+
+        return self._by_rows(along, [x, turns], damping)
+
+    def _by_rows(self, function: Callable[..., Tensor], given: Sequence[Tensor], damping: float) -> Tensor:
+        """What a function of rows, one of each tensor, and of the matrix between their columns makes of every block."""
         if self.left is not None:
             raise LatentError(
                 "Σ⁻¹ couples the rows of a weight (K-FAC), so they have no closed form; use input moments"
             )
         groups, blocks, width, _ = self.right.shape
-        shape = (groups, self.outputs, blocks, width)
-        rows, where, found = x.reshape(shape), kept.reshape(shape), torch.empty(shape, dtype=torch.float64)
+        rows = [values.reshape(groups, self.outputs, blocks, width) for values in given]
+        found = []
         for group in range(groups):
             for block in range(blocks):
                 matrix = self.right[group, block]
                 damped = matrix + damping * matrix.diagonal().mean() * torch.eye(width, dtype=torch.float64)
-                found[group, :, block] = function(rows[group, :, block], where[group, :, block], damped)
-        return found.reshape(-1)
-
-
-class PermutedPrecision(Precision):
-    """Σ⁻¹ over weights that are stored in another order than the one its structure is written in.
-
-    Args:
-        precision: The structure.
-        shape: Shape in which the weights are stored.
-        order: The dimensions of ``shape`` in the order that ``precision`` takes them.
-
-    Raises:
-        LatentError: If the shape does not hold its weights, or the order is none of its dimensions.
-    """
-
-    def __init__(self, precision: Precision, shape: tuple[int, ...], order: tuple[int, ...]) -> None:
-        self.precision, self.shape, self.order = precision, shape, order
-        if sorted(order) != [*range(len(shape))]:
-            raise LatentError(f"order = {order} is no order of the {len(shape)} dimensions of {shape}")
-        if math.prod(shape) != precision.dim:
-            raise LatentError(f"weights of shape {shape} do not fit a precision of {precision.dim} weights")
-
-    @property
-    def dim(self) -> int:
-        """Number of weights."""
-        return self.precision.dim
-
-    def quadratic(self, x: Tensor) -> float:
-        """xᵀΣ⁻¹x of weights as they are stored."""
-        return self.precision.quadratic(self._permuted(x))
-
-    def trace(self) -> float:
-        """That of the structure."""
-        return self.precision.trace()
-
-    def rank(self) -> int:
-        """That of the structure."""
-        return self.precision.rank()
-
-    def diagonal(self) -> Tensor:
-        """That of the structure, in the order of storage."""
-        return self._stored(self.precision.diagonal())
-
-    def nearest(self, x: Tensor, kept: Tensor, damping: float = 0.0) -> Tensor:
-        """Those of the structure, in the order of storage."""
-        return self._stored(self.precision.nearest(self._permuted(x), self._permuted(kept), damping))
-
-    def removal_costs(self, x: Tensor, kept: Tensor, damping: float = 0.0) -> Tensor:
-        """Those of the structure, in the order of storage."""
-        return self._stored(self.precision.removal_costs(self._permuted(x), self._permuted(kept), damping))
-
-    def _permuted(self, stored: Tensor) -> Tensor:
-        return stored.reshape(self.shape).permute(self.order).reshape(-1)
-
-    def _stored(self, permuted: Tensor) -> Tensor:
-        back = sorted(range(len(self.order)), key=self.order.__getitem__)
-        return permuted.reshape([self.shape[k] for k in self.order]).permute(back).reshape(-1)
+                found.append(function(*(values[group, :, block] for values in rows), damped))
+        # (…, outputs, width) for each group and block, put into (…, groups, outputs, blocks, width).
+        whole = torch.stack(found, dim=-3).unflatten(-3, (groups, blocks)).transpose(-3, -2)
+        return whole.reshape(*whole.shape[:-4], -1)
 
 
 def _called(precision: Precision) -> str:
