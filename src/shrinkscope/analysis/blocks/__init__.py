@@ -1,0 +1,7 @@
+"""Networks too large for memory, planned, pruned and measured block by block."""
+
+from shrinkscope.analysis.blocks.perplexity import perplexity
+from shrinkscope.analysis.blocks.prune import prune_blocks
+from shrinkscope.analysis.blocks.records import BlockReport, Perplexity, PrunedBlocks
+
+__all__ = ["BlockReport", "Perplexity", "PrunedBlocks", "perplexity", "prune_blocks"]
