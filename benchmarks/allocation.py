@@ -1,136 +1,177 @@
 """Accuracy after one-shot pruning, by who chose the sparsity of each layer: writes docs/allocation.md.
 
-    python benchmarks/allocation.py NETWORK LEVEL …    what lowest magnitudes lose
-    python benchmarks/allocation.py NETWORK LEVEL … --compensate    searched for with kept weights that make up for it
-    python benchmarks/allocation.py NETWORK --within    for the rows that are there: the kept weights making up for what
-                                                       goes, and batch norm re-estimated
+    python benchmarks/allocation.py NETWORK LEVEL … [--seeds 0 1 2] [--for magnitude compensated]
+    python benchmarks/allocation.py --page     writes the page again from what was measured
 
-What is finished is kept, and the page is written from all of it.
+Each choice is carried out in several ways: the lowest magnitudes go, or the weights that the others can make up for;
+batch norm's statistics as they were, or re-estimated; with brief training, or without. What is finished is kept in
+docs/allocation/NETWORK.json.
 """
 
+import argparse
 import json
-import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from allocation_page import page
-from predictive_bound import population
+from allocation_subjects import NAMES, Subject, subject
 from torch import Tensor, nn
 
 from shrinkscope.analysis.plan.allocations import Allocations
 from shrinkscope.analysis.plan.chooser import Chooser
+from shrinkscope.analysis.plan.counts import Counts
 from shrinkscope.analysis.plan.damage import JointDamage
 from shrinkscope.analysis.plan.pruning import mask_of
-from shrinkscope.compression import compensated_path, compensated_to_counts, prune, write_weights
+from shrinkscope.compression import Mask, compensate, compensated_path, prune, write_weights
+from shrinkscope.compression.removal_path import RemovalPath
 from shrinkscope.curvature import input_moments
-from shrinkscope.experiments.zoo import load_data
+from shrinkscope.experiments.config import Training
+from shrinkscope.experiments.train import train
 from shrinkscope.files import write_text
+from shrinkscope.latent import Precisions
 from shrinkscope.performance import Reading, reestimate_statistics
 from shrinkscope.weights import compressible
 
-DATA = Path("../shared/data")
-RESULTS = Path("docs/allocation.json")
-PAGE = Path("docs/allocation.md")
-INPUTS, BUDGET, BATCH = 512, 40_000, 64
-SEEDS = (0,)
-COMPENSATED = ", for compensated weights"
-MEAN, DEVIATION = (torch.tensor(values).view(3, 1, 1) for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
-
-
-def subject(name: str) -> tuple[nn.Module, Tensor, Tensor, Tensor]:
-    """A network, the images and labels that judge, and the images that may be looked at without labels."""
-    network, images, labels = population(name, DATA)
-    network.eval()
-    if name == "lenet300":
-        images, labels = load_data(str(DATA / "mnist_t10k"))
-        return network, images[:-INPUTS], labels[:-INPUTS], images[-INPUTS:]
-    with np.load(DATA / "cifar10_lossless_4566.npz") as archive:
-        pool = (torch.from_numpy(archive["x_train"]).float() / 255 - MEAN) / DEVIATION
-    return network, images, labels, pool[:INPUTS]
+DATA, RESULTS, PAGE = Path("../shared/data"), Path("docs/allocation"), Path("docs/allocation.md")
+BUDGET, BATCH = 40_000, 64
+TUNING, TUNED_ON = Training(epochs=1, batch_size=64, learning_rate=0.01), 1280
+BESIDE_COMPENSATED = ("uniform", "additive")  # what is also planned for compensated weights, beside the search
 
 
 def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Percent of images whose class is found."""
     with torch.inference_mode():
-        found = torch.cat([network(part).argmax(dim=1) for part in images.split(64)])
+        found = torch.cat([network(part).argmax(dim=1) for part in images.split(BATCH)])
     return 100 * float((found == labels).double().mean())
 
 
-def main(name: str, levels: list[float], compensate: bool) -> None:
-    """Measure what is missing, row by row, and write the page."""
-    network, images, labels, inputs = subject(name)
-    weights = {key: value.clone() for key, value in network.state_dict().items()}
-    dense = accuracy(network, images, labels)
-    layers = compressible(network)
-    sizes = {layer: weight.numel() for layer, weight in layers.items()}
-    paths = precisions = None
-    if compensate:
-        precisions = input_moments(network, inputs).precisions()
-        paths = {layer: compensated_path(layer, weight.clone(), precisions) for layer, weight in layers.items()}
-    search, judge = (
-        JointDamage(network, list(layers), part.split(BATCH), Reading(), paths=paths) for part in inputs.chunk(2)
-    )
-    allocations = Allocations(network, {key: value.clone() for key, value in layers.items()}, search)
-    for level in levels:
-        total = round(level * sum(sizes.values()))
-        others = ("uniform", "additive") if compensate else allocations.available
-        for allocation, seed in [*((other, 0) for other in others), *(("joint", s) for s in SEEDS)]:
-            label = f"{allocation}{COMPENSATED}" if compensate else allocation
-            rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-            if any((r["network"], r["level"], r["allocation"], r["seed"]) == (name, level, label, seed) for r in rows):
-                continue
-            before, started = search.spent + judge.spent + allocations.spent, time.perf_counter()
-            chooser = Chooser(allocations, search, judge, allocation, BUDGET, seed)  # type: ignore[arg-type]
-            choice = chooser.choose(total)
-            row = {"network": name, "level": level, "allocation": label, "seed": seed, "start": choice.start}
-            row |= {"seconds": time.perf_counter() - started, "forward_equivalents": chooser.spent - before}
-            if precisions is not None:
-                write_weights(network, compensated_to_counts(layers, choice.counts, precisions)[1])
-            else:
-                prune(network, mask_of(network, {key: (count, sizes[key]) for key, count in choice.counts.items()}))
-            row |= {"accuracy": accuracy(network, images, labels), "dense": dense, "images": len(labels)}
-            network.load_state_dict(weights)
-            row |= {"inputs": len(inputs), "counts": choice.counts}
-            write_text(RESULTS, json.dumps([*rows, row], indent=0) + "\n")
-            write_text(PAGE, page([*rows, row]))
-            print(level, label, seed, f"{row['accuracy']:.1f}", f"{row['seconds']:.0f} s", flush=True)
+class Bench:
+    """One network and one draw of unlabelled inputs, on which everything is chosen and moments are gathered."""
 
+    def __init__(self, given: Subject, seed: int) -> None:
+        self.given, self.seed, self.network = given, seed, given.network
+        self.inputs = given.unlabelled(seed)
+        self._state = {key: value.clone() for key, value in self.network.state_dict().items()}
+        self.weights = {key: value.detach().clone() for key, value in compressible(self.network).items()}
+        self.sizes = {key: value.numel() for key, value in self.weights.items()}
+        self.dense = accuracy(self.network, *given.judge)
+        self._precisions: Precisions | None = None
+        self._paths: dict[str, RemovalPath] = {}
 
-def within(name: str) -> None:
-    """For each row of a network, the same numbers of weights removed in other ways."""
-    network, images, labels, inputs = subject(name)
-    weights = {key: value.clone() for key, value in network.state_dict().items()}
-    sizes = {layer: weight.numel() for layer, weight in compressible(network).items()}
-    precisions = input_moments(network, inputs).precisions()
-    rows = json.loads(RESULTS.read_text())
-    for row in rows:
-        if row["network"] != name or "within" in row or row["allocation"].endswith(COMPENSATED):
-            continue
-        counts, started = row["counts"], time.perf_counter()
+    @property
+    def precisions(self) -> Precisions:
+        """Input moments of all layers."""
+        if self._precisions is None:
+            self._precisions = input_moments(self.network, self.inputs).precisions()
+        return self._precisions
+
+    @property
+    def paths(self) -> dict[str, RemovalPath]:
+        """The layers on the way to empty, the kept weights making up for what goes."""
+        for name, weight in self.weights.items():
+            if name not in self._paths:
+                self._paths[name] = compensated_path(name, weight, self.precisions)
+        return self._paths
+
+    def choices(self, levels: Sequence[float], purpose: str, done: set[tuple[str, float]]) -> Iterator[dict[str, Any]]:
+        """What each allocation chooses at each level, but for what is done."""
+        paths = self.paths if purpose == "compensated" else None
+        halves = [part.split(BATCH) for part in self.inputs.chunk(2)]
+        search, judge = (JointDamage(self.network, [*self.sizes], part, Reading(), paths=paths) for part in halves)
+        allocations = Allocations(self.network, self.weights, search)
+        others = BESIDE_COMPENSATED if purpose == "compensated" else allocations.available
+        for level in levels:
+            # What does not search and looks at nothing random is the same for every seed.
+            for allocation in ["joint", *others] if self.seed == 0 else ["joint"]:
+                if (allocation, level) in done:
+                    continue
+                before, started = search.spent + judge.spent + allocations.spent, time.perf_counter()
+                chooser = Chooser(allocations, search, judge, allocation, BUDGET, self.seed)  # type: ignore[arg-type]
+                choice = chooser.choose(round(level * sum(self.sizes.values())))
+                yield {
+                    "allocation": allocation,
+                    "level": level,
+                    "start": choice.start,
+                    "seconds": time.perf_counter() - started,
+                    "forward_equivalents": chooser.spent - before,
+                    "counts": choice.counts,
+                }
+
+    def outcomes(self, counts: Counts, purpose: str) -> dict[str, float]:
+        """Accuracy by the way in which these numbers of weights are removed."""
         found: dict[str, float] = {}
-        prune(network, mask_of(network, {key: (count, sizes[key]) for key, count in counts.items()}))
-        reestimate_statistics(network, inputs)
-        found["re-estimated"] = accuracy(network, images, labels)
-        network.load_state_dict(weights)
-        _, moved = compensated_to_counts(compressible(network), counts, precisions)
-        write_weights(network, moved)
-        found["compensated"] = accuracy(network, images, labels)
-        reestimate_statistics(network, inputs)
-        found["compensated, re-estimated"] = accuracy(network, images, labels)
-        network.load_state_dict(weights)
-        row |= {"within": found}
-        write_text(RESULTS, json.dumps(rows, indent=0) + "\n")
-        write_text(PAGE, page(rows))
-        told = ", ".join(f"{way} {value:.1f}" for way, value in found.items())
-        print(row["level"], row["allocation"], row["seed"], told, f"{time.perf_counter() - started:.0f} s", flush=True)
+        if purpose == "magnitude":
+            mask = mask_of(self.network, {name: (count, self.sizes[name]) for name, count in counts.items()})
+            prune(self.network, mask)
+            self._judge(found, "magnitude", mask)
+        mask = Mask({name: self.paths[name].kept(count) for name, count in counts.items()})
+        write_weights(self.network, compensate(self.weights, mask, self.precisions))
+        self._judge(found, "compensated", mask)
+        return found
+
+    def _judge(self, found: dict[str, float], way: str, mask: Mask) -> None:
+        given, state = self.given, {key: value.clone() for key, value in self.network.state_dict().items()}
+        found[way] = accuracy(self.network, *given.judge)
+        if given.normalised:
+            reestimate_statistics(self.network, self.inputs)
+            found[f"{way}, re-estimated"] = accuracy(self.network, *given.judge)
+            self.network.load_state_dict(state)
+        if given.training is not None:
+            draws = torch.Generator().manual_seed(self.seed)
+            chosen = torch.randperm(len(given.training[1]), generator=draws)[:TUNED_ON]
+            samples = given.training[0][chosen], given.training[1][chosen]
+            train(self.network, samples, TUNING, draws, mask=mask)
+            self.network.eval()
+            found[f"{way}, trained"] = accuracy(self.network, *given.judge)
+        self.network.load_state_dict(self._state)
+
+
+def measure(name: str, levels: Sequence[float], seeds: Sequence[int], purposes: Sequence[str]) -> None:
+    """Measure what is missing, row by row."""
+    kept = RESULTS / f"{name}.json"
+    given = subject(name, DATA)
+    for seed in seeds:
+        bench = Bench(given, seed)
+        for purpose in purposes:
+            rows = _read(kept)
+            done = {(r["allocation"], r["level"]) for r in rows if (r["for"], r["seed"]) == (purpose, seed)}
+            for choice in bench.choices(levels, purpose, done):
+                started = time.perf_counter()
+                found = bench.outcomes(choice["counts"], purpose)
+                row = {"network": name, "for": purpose, "seed": seed, "dense": bench.dense, **choice}
+                row |= {"images": len(given.judge[1]), "inputs": len(bench.inputs), "accuracy": found}
+                rows.append(row)
+                kept.parent.mkdir(exist_ok=True)
+                write_text(kept, json.dumps(rows, indent=0) + "\n")
+                print(_line(row), f"{time.perf_counter() - started:.0f} s", flush=True)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    told = ", ".join(f"{way} {value:.1f}" for way, value in row["accuracy"].items())
+    return f"{row['level']} {row['for']} {row['allocation']} {row['seed']}: {told}; chosen in {row['seconds']:.0f} s,"
+
+
+def _read(kept: Path) -> list[dict[str, Any]]:
+    return json.loads(kept.read_text()) if kept.exists() else []
+
+
+def main() -> None:
+    """Measure, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", nargs="?", choices=NAMES)
+    parser.add_argument("levels", nargs="*", type=float)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--for", nargs="+", dest="purposes", default=["magnitude", "compensated"])
+    parser.add_argument("--page", action="store_true", help="write the page alone")
+    asked = parser.parse_args()
+    if not asked.page:
+        measure(asked.network, asked.levels, asked.seeds, asked.purposes)
+    write_text(PAGE, page([row for name in NAMES for row in _read(RESULTS / f"{name}.json")]))
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    if "--within" in sys.argv:
-        within(sys.argv[1])
-    else:
-        compensated = "--compensate" in sys.argv
-        main(sys.argv[1], [float(level) for level in sys.argv[2:] if level != "--compensate"], compensated)
+    main()
