@@ -51,3 +51,7 @@ class StoreError(ShrinkscopeError):
 
 class OutputError(ShrinkscopeError):
     """A result cannot be written: the folder is read-only, the disk is full, the suffix is unknown."""
+
+
+class IntegrationError(ShrinkscopeError):
+    """Another tool is unknown or not installed, or what a plan says cannot be said to it."""
