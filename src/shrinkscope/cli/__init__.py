@@ -9,6 +9,7 @@ from shrinkscope.cli.claims import claims
 from shrinkscope.cli.demo import demo
 from shrinkscope.cli.diff import diff
 from shrinkscope.cli.explain import explain
+from shrinkscope.cli.export import export
 from shrinkscope.cli.figures import figures
 from shrinkscope.cli.plan import plan, prune
 from shrinkscope.cli.ray_option import WithRay
@@ -56,6 +57,7 @@ app.command()(explain)
 app.command()(scan)
 app.command()(plan)
 app.command()(prune)
+app.command()(export)
 app.command(cls=WithRay)(run)
 app.command()(runs)
 app.command()(figures)
