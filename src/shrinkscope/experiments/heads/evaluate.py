@@ -8,7 +8,7 @@ from torch import Tensor
 from shrinkscope.performance import Evaluation
 from shrinkscope.performance.metrics import DEFAULT_METRICS
 
-_NUMBERS = 1 << 22
+AT_ONCE = 1 << 22
 """Logits that are computed at a time: 32 MB in float64."""
 
 
@@ -37,7 +37,7 @@ class Judged:
         heads, classes, _ = weights.shape
         found = {name: torch.empty(heads, len(self.targets), dtype=torch.float64) for name in DEFAULT_METRICS}
         infinite = torch.zeros(heads, dtype=torch.int64)
-        block = max(1, _NUMBERS // (heads * classes))
+        block = max(1, AT_ONCE // (heads * classes))
         start = 0
         for features, targets in zip(self.features.split(block), self.targets.split(block), strict=True):
             stop = start + len(targets)
@@ -56,7 +56,7 @@ class Judged:
             weight: Shape (classes, features).
             bias: Shape (classes,), or None.
         """
-        parts = self.features.split(max(1, _NUMBERS // len(weight)))
+        parts = self.features.split(max(1, AT_ONCE // len(weight)))
         alone = None if bias is None else bias[None]
         return torch.cat([self._logits(part.to(weight), weight[None], alone)[0].cpu() for part in parts])
 

@@ -62,14 +62,35 @@ def extract(
     """
     if view is not None and not isinstance(source, Part):
         raise FeaturesError("a view of samples in memory was asked for; augmented views are made of images")
-    head = find_head(model, _probe(model, source))
-    key = features_key(model, head, source, view, _TYPES[precision])
-    path = Path(folder) / f"{key}.npy"
+    head, path = find_head(model, _probe(model, source)), features_path(model, source, folder, view, precision)
     if not path.is_file():
         with _sole_writer(path):
             if not path.is_file():  # another process may have been first
                 _Writer(path, model, head, precision).write(source, view, batch_size, progress)
     return mapped(path)
+
+
+def features_path(
+    model: nn.Module,
+    source: Source,
+    folder: str | os.PathLike[str],
+    view: View | None = None,
+    precision: Precision = "float32",
+) -> Path:
+    """The file that has the features of some images, or will have them.
+
+    Args:
+        model: The network.
+        source: As for ``extract``.
+        folder: As for ``extract``.
+        view: As for ``extract``.
+        precision: As for ``extract``.
+
+    Raises:
+        FeaturesError: If the network does not end in a linear layer.
+    """
+    head = find_head(model, _probe(model, source))
+    return Path(folder) / f"{features_key(model, head, source, view, _TYPES[precision])}.npy"
 
 
 def mapped(path: Path) -> Tensor:

@@ -13,6 +13,7 @@ from shrinkscope.experiments.heads.bank import Bank, Head
 from shrinkscope.experiments.heads.descent import Group, train_heads
 from shrinkscope.experiments.heads.locate import head_layer
 from shrinkscope.experiments.heads.measure import HeadMeasure, head_loss
+from shrinkscope.experiments.heads.room import require_room
 from shrinkscope.experiments.heads.trial import trial_features
 from shrinkscope.experiments.heads.working import HeadPath, Rows, Working
 from shrinkscope.experiments.iteration_bounds import SmoothLoss
@@ -53,9 +54,10 @@ def carry_out_together(
         progress: Called after each block of an extraction, and after each epoch.
 
     Raises:
-        StudyError: If a dense network misses the required accuracy, or a pruned one has other zeros than its mask.
+        StudyError: If a dense network misses the required accuracy, a pruned one has other zeros than its mask, or the
+            heads do not fit into memory.
         FeaturesError: If the network does not end in a linear layer.
-        OutputError: If a file cannot be written.
+        OutputError: If a file cannot be written, or the disk has no room for the features.
         DataError: If the data cannot be read.
         WeightsError: If a network cannot be read.
     """
@@ -99,6 +101,8 @@ class _Together:
         self.bench, self.study, self.cells, self.working = bench, bench.study, cells, working
         self.progress = progress
         self.models = {trial: self.model(trial) for trial in cells}
+        heads = len(next(iter(cells.values())))
+        require_room(bench, list(self.models.values()), heads, self.settings(), folder)
         self.features = {t: trial_features(bench, model, folder, progress) for t, model in self.models.items()}
 
     def model(self, trial: int) -> nn.Module:

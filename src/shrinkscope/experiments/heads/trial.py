@@ -58,12 +58,9 @@ def trial_features(bench: Bench, model: nn.Module, folder: Path, progress: OnSta
     def features(part: str, view: View | None = None) -> Tensor:
         return extract(model, getattr(bench.data, part), folder, view=view, progress=progress)
 
-    plain = Judged(features("train"), _targets(bench.data.train))
-    views = [plain.features]
-    if isinstance(bench.data, ImageData) and bench.data.train.transform.augmentation != "none":
-        seed = derived_seed(bench.study.seed, "views")
-        views = [features("train", (seed, number)) for number in range(bench.study.views)]
-    test = Judged(features("test"), _targets(bench.data.test))
+    plain = Judged(features("train"), targets_of(bench.data.train))
+    views = [features("train", view) for view in views_of(bench)] or [plain.features]
+    test = Judged(features("test"), targets_of(bench.data.test))
     compared = bench.unlabelled
     measured = _chosen(plain, bench.study.evaluated_samples, bench.measured.train)
     return TrialFeatures(
@@ -73,6 +70,18 @@ def trial_features(bench: Bench, model: nn.Module, folder: Path, progress: OnSta
         measured={"train": measured, "test": test},
         unlabelled=None if compared is None else _chosen(plain, bench.study.predictive_samples, compared),
     )
+
+
+def views_of(bench: Bench) -> list[View]:
+    """The augmented views of each training image; none where nothing is augmented.
+
+    Args:
+        bench: The study.
+    """
+    if not isinstance(bench.data, ImageData) or bench.data.train.transform.augmentation == "none":
+        return []
+    seed = derived_seed(bench.study.seed, "views")
+    return [(seed, number) for number in range(bench.study.views)]
 
 
 def head_name(bench: Bench, model: nn.Module) -> str:
@@ -96,10 +105,15 @@ def _chosen(everything: Judged, samples: int | None, meant: Part | Samples) -> J
         return everything
     drawn = drawn_rows(len(everything.targets), samples)
     targets = everything.targets[drawn]
-    if not torch.equal(targets, _targets(meant)):
+    if not torch.equal(targets, targets_of(meant)):
         raise FeaturesError("other training samples are measured than their features were chosen for; path = 'whole'")
     return Judged(everything.features[drawn], targets)
 
 
-def _targets(found: Part | Samples) -> Tensor:
+def targets_of(found: Part | Samples) -> Tensor:
+    """Class indices of samples, on the CPU.
+
+    Args:
+        found: The samples.
+    """
     return (found.targets if isinstance(found, Part) else found[1]).cpu()
