@@ -1,7 +1,9 @@
 """Plans in Lightning, run by its Trainer on handwritten digits."""
 
 import importlib
+import os
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,10 +24,11 @@ EPOCHS, BATCH, BATCHES = 2, 64, 10
 
 
 class Digits(pl.LightningModule):
-    def __init__(self, optimizers: int = 1) -> None:
+    def __init__(self, optimizers: int = 1, folder: Path | None = None) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.net = DigitsNet()
+        self.folder = folder
         self.seen: list[list[int]] = []
         self.automatic_optimization = optimizers == 1
 
@@ -39,6 +42,10 @@ class Digits(pl.LightningModule):
                 self.seen.append(self.zeros())
                 optimizer.zero_grad()
         return loss
+
+    def on_train_end(self):
+        if self.folder is not None:
+            torch.save((self.seen, self.net.state_dict()), self.folder / f"{self.global_rank}.pt")
 
     def on_train_batch_start(self, batch, index):
         self.seen.append(self.zeros())
@@ -75,7 +82,7 @@ def digits() -> DataLoader:
 
 @pytest.fixture(scope="module")
 def made():
-    return plan(Digits().net, sparsity=0.7, allocation="erk", keep=["head.weight"])
+    return plan(Digits().net, sparsity=0.7, allocation="uniform", keep=["head.weight"])
 
 
 def test_masked_weights_stay_zero_through_fit_and_the_sparsity_is_as_planned(digits, made, tmp_path):
@@ -121,6 +128,20 @@ def test_several_optimisers_are_followed_and_one_counts(digits, made, tmp_path):
     trainer(tmp_path, callback, epochs=1, enable_checkpointing=False).fit(module, digits)
     assert module.seen == [[row.removed for row in made.rows]] * (3 * BATCHES)
     assert callback.masks.taken == BATCHES
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="two processes are forked")
+def test_two_processes_keep_the_same_masks(digits, made, tmp_path):
+    callback = PlanCallback(made, network="net", steps=4, every=2)
+    trainer(tmp_path, callback, devices=2, strategy="ddp_fork").fit(Digits(folder=tmp_path), digits)
+    (seen, first), (other, second) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    planned = [row.removed for row in made.rows]
+    assert seen == other
+    assert seen[0] == [0, 0]
+    assert seen[4:] == [planned] * (len(seen) - 4)
+    for row in made.rows:
+        assert torch.equal(first[row.layer], second[row.layer])
+        assert int((first[row.layer] == 0).sum()) == row.removed
 
 
 def test_what_does_not_fit_is_named(digits, made, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ class PlanCallback(Callback):
 
     Weights stay plain parameters: checkpoints hold zeros and no masks under other names, and load anywhere. The
     gradients of removed weights are zero before clipping. Every epoch logs ``plan_sparsity``, counted in the network.
-    A checkpoint of the callback resumes with the same masks.
+    A checkpoint of the callback resumes with the same masks. Under DDP every process computes the same masks.
 
     Args:
         plan: The plan, or a mask.
@@ -61,7 +61,7 @@ class PlanCallback(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the sparsity."""
         if self.masks is not None:
-            pl_module.log("plan_sparsity", self.masks.sparsity)
+            pl_module.log("plan_sparsity", self.masks.sparsity, sync_dist=True)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the optimisers as they were."""
