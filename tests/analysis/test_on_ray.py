@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from range_server import RangeServer
 from ray_workers import descendants, kill_a_worker
 from shrinkscope import compare
 from shrinkscope.analysis import on_ray as module
@@ -140,3 +141,14 @@ def test_files_that_differ_from_machine_to_machine_are_noticed(cluster, files):
     other = msgspec.structs.replace(order, form=form_of(pair(before, before, LayerSelection(include=("?.*",)))))
     with pytest.raises(WeightsError, match="holds other tensors on .*; let all machines see the same files"):
         list(module.on_ray(cluster, pairing, other)(range(2), lambda number, count: None))
+
+
+def test_workers_read_the_same_urls(cluster, files, alone):
+    with RangeServer() as server:
+        for path in files:
+            server.objects[path.name] = path.read_bytes()
+        urls = [server.url(f"{path.name}?sig=s3cr3t") for path in files]
+        found = compare(*urls, latents=LATENTS[:2], ray=cluster)
+        assert found.rows[0].layer == alone.rows[0].layer
+        same((found.rows, found.total), (alone.rows, alone.total))
+        assert all(path.endswith("?sig=s3cr3t") for path, _, _ in server.requests)

@@ -24,6 +24,8 @@ from shrinkscope.weights import (
     LayersLike,
     Pairing,
     PairMoments,
+    RemotePath,
+    Weights,
     WeightsLike,
     open_weights,
     pair,
@@ -56,7 +58,8 @@ def compare(
     """Compare a network before and after compression layer by layer: AP2 in squared weight units, AP3s in nats.
 
     Args:
-        dense: The network before: a module, a state dict, or a path to .safetensors, .pt/.pth or .npz.
+        dense: The network before: a module, a state dict, a path to .safetensors, .pt/.pth, .npz or .gguf, or a URL of
+            one that fsspec can reach, such as ``s3://bucket/model.safetensors``, of which only ranges are read.
         compressed: The network after, in any of these forms; tensors are paired by name.
         latents: Latent distributions, by name or as objects; each becomes a column.
         layers: Globs or a LayerSelection; every tensor by default.
@@ -112,7 +115,7 @@ def compare(
         told = {"selection": selection, "rules": rules, "latents": chosen, "reading": reading}
         measurer = on_ray(ray, pairing, order_of(before, after, pairing, **told))
     kept = None if cache is None else Cache(cache, keys_of(before, after, chosen, reading, rules))
-    measured = measured_layers(pairing.pairs, measurer, kept, progress)
+    measured = measured_layers(pairing.pairs, measurer, kept, progress, lambda: _confirm(before, after))
     rows, sums = [layer.row for layer in measured], [layer.moments for layer in measured]
     settings = Settings(
         dense=before.origin,
@@ -130,6 +133,12 @@ def compare(
         settings=settings,
         complete=_complete(pairing, rows, selection),
     )
+
+
+def _confirm(*networks: Weights) -> None:
+    for weights in networks:
+        if isinstance(weights.place, RemotePath):
+            weights.place.confirm()
 
 
 def _described(latent: Latent) -> str:

@@ -17,6 +17,7 @@ from shrinkscope.latent import Latent
 from shrinkscope.version import version
 from shrinkscope.weights import CHUNK, PairMoments, TensorPair, TensorView, Weights
 from shrinkscope.weights.mapping import Rules
+from shrinkscope.weights.remote.path import AnyPath, RemotePath
 from shrinkscope.weights.summary import pieces_of
 
 SCHEMA = 2
@@ -50,12 +51,13 @@ class LayerCache(RowCache[MeasuredLayer]):
 
 def keys_of(
     dense: Weights, compressed: Weights, latents: Iterable[Latent], reading: Reading, rules: Rules | None = None
-) -> Callable[[TensorPair], str]:
+) -> Callable[[TensorPair], str | None]:
     """What tells a measured layer from every other one.
 
     The key covers the settings, the tensors' names, types and shapes, and their content. Hashing all bits of a long
     tensor would take longer than comparing it, so of those that come from a file the key has the file's path, size and
-    time of change, and the bits of 64 pieces spread over the tensor; all bits of all others.
+    time of change, and the bits of 64 pieces spread over the tensor; all bits of all others. Of weights behind a URL it
+    has what the storage tells of each object's version, and no bits, which would have to be fetched.
 
     Args:
         dense: The weights before compression.
@@ -65,7 +67,7 @@ def keys_of(
         rules: How the networks are brought to one form, which decides what a long tensor holds between the samples.
 
     Returns:
-        The key of a pair of tensors.
+        The key of a pair of tensors; None where a side lies in a storage that tells no version of it.
 
     Raises:
         StoreError: If a latent cannot be written down, so that no key could tell it from another.
@@ -73,15 +75,32 @@ def keys_of(
     settings = [b"diff", str(SCHEMA).encode(), version().encode(), *(_written(latent) for latent in latents)]
     settings.append(msgspec.json.encode((reading.exact, reading.values, reading.rank, reading.device)))
     settings.append(msgspec.json.encode(rules))
-    files = [_files(weights.origin) for weights in (dense, compressed)]
+    sides = [_Side.of(weights.place) for weights in (dense, compressed)]
 
-    def key(pair: TensorPair) -> str:
+    def key(pair: TensorPair) -> str | None:
         parts = [*settings]
-        for view, file in zip((pair.dense, pair.compressed), files, strict=True):
-            parts += [f"{view.name} {view.dtype} {view.shape}".encode(), *file, _bits(view, sampled=bool(file))]
+        for view, side in zip((pair.dense, pair.compressed), sides, strict=True):
+            if side is None:
+                return None
+            parts += [f"{view.name} {view.dtype} {view.shape}".encode(), *side.files]
+            parts += [] if side.certain else [_bits(view, sampled=bool(side.files))]
         return digest(parts)
 
     return key
+
+
+class _Side(msgspec.Struct, frozen=True):
+    """What tells the files that weights come from; ``certain`` where that alone tells their content."""
+
+    files: list[bytes]
+    certain: bool = False
+
+    @staticmethod
+    def of(place: AnyPath | None) -> "_Side | None":
+        if not isinstance(place, RemotePath):
+            return _Side([] if place is None else _files(place))
+        identity = place.identity()
+        return None if identity is None else _Side([part.encode() for part in identity], certain=True)
 
 
 def _written(latent: Latent) -> bytes:
@@ -94,11 +113,8 @@ def _written(latent: Latent) -> bytes:
         ) from error
 
 
-def _files(origin: str) -> list[bytes]:
-    """The files that weights come from, each with its size and time of change; empty when they come from none."""
-    path = Path(origin)
-    if not path.exists():
-        return []
+def _files(path: Path) -> list[bytes]:
+    """The files that weights come from, each with its size and time of change."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     found = [(file.resolve(), file.stat()) for file in files]
     return [f"{file} {status.st_size} {status.st_mtime_ns}".encode() for file, status in found]

@@ -34,7 +34,11 @@ class Cache(msgspec.Struct, frozen=True):
 
 
 def measured_layers(
-    pairs: Sequence[TensorPair], measurer: Measurer, cache: Cache | None = None, progress: Progress | None = None
+    pairs: Sequence[TensorPair],
+    measurer: Measurer,
+    cache: Cache | None = None,
+    progress: Progress | None = None,
+    confirm: Callable[[], None] | None = None,
 ) -> list[MeasuredLayer]:
     """The layers' records and sums; those in the cache are not measured again.
 
@@ -43,6 +47,7 @@ def measured_layers(
         measurer: Measures them.
         cache: Where finished layers are kept, each as soon as it is done.
         progress: Called with a layer's name and the number of its elements that were done.
+        confirm: Called after each measured layer, before it is kept: raises where what was read was being changed.
 
     Returns:
         One for each pair, in their order.
@@ -78,6 +83,8 @@ def measured_layers(
                     take(number, known)
 
         for number, layer in measurer(left(), tell):
+            if confirm is not None:
+                confirm()
             key = keys[number]
             if store is not None and key is not None:
                 store.put(key, layer)

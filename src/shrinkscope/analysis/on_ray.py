@@ -209,16 +209,18 @@ class _Tasks:
             self._submit(Record(shard.number, done))
 
 
-_here: tuple[str, Pairing] | None = None
+_here: tuple[Order, Pairing] | None = None
 
 
 def _compare_shard(order: Order, shard: Shard) -> Any:
     """What a worker of Ray does; it keeps the opened checkpoints for the next task."""
     global _here  # a worker process is Ray's, and has no place of ours to keep things
     try:
-        if _here is None or _here[0] != order.key:
-            _here = (order.key, order.opened())
-        return shard.carry_out(_here[1], order)
+        if _here is None or _here[0].key != order.key:
+            _here = (order, order.opened())
+        found = shard.carry_out(_here[1], order)
+        _here[0].confirm()
+        return found
     except ShrinkscopeError as error:
         return Failure(type(error).__name__, str(error))
 

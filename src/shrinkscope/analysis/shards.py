@@ -2,7 +2,6 @@
 
 import hashlib
 import platform
-from pathlib import Path
 
 import msgspec
 import torch
@@ -13,6 +12,7 @@ from shrinkscope.errors import WeightsError
 from shrinkscope.latent import Latent
 from shrinkscope.weights import CHUNK, LayerSelection, Pairing, open_weights, pair
 from shrinkscope.weights.mapping import Rules
+from shrinkscope.weights.remote.path import AnyPath, RemotePath
 from shrinkscope.weights.summary import Partial, partials, summary_of
 
 
@@ -21,7 +21,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         key: Tells this comparison from every other one.
-        dense, compressed: The checkpoints, where every machine finds them.
+        dense, compressed: The checkpoints, where every machine finds them; behind a URL with the versions to read.
         selection: Which tensors take part.
         rules: What is known of the networks' names and shapes.
         latents: Latent distributions to take divergences of.
@@ -31,14 +31,24 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     key: str
-    dense: Path
-    compressed: Path
+    dense: AnyPath
+    compressed: AnyPath
     selection: LayerSelection
     rules: Rules | None
     latents: tuple[Latent, ...]
     reading: Reading
     torch_threads: int
     form: str
+
+    def confirm(self) -> None:
+        """Make sure that what this process has read of objects in storages was of the versions to read.
+
+        Raises:
+            WeightsError: If one was changed.
+        """
+        for place in (self.dense, self.compressed):
+            if isinstance(place, RemotePath):
+                place.confirm()
 
     def opened(self) -> Pairing:
         """The two networks, paired in this process.

@@ -8,6 +8,8 @@ import typer
 
 from shrinkscope.cli.mapping_options import Heads, KeptFile, Renames, RulesFile, rules_of
 from shrinkscope.cli.options import (
+    After,
+    Before,
     Exclude,
     FailIf,
     GroupBy,
@@ -35,15 +37,15 @@ if TYPE_CHECKING:
     from shrinkscope.analysis import Comparison
     from shrinkscope.analysis.rule import Rule
     from shrinkscope.latent import Latent
-    from shrinkscope.weights import LayerSelection
+    from shrinkscope.weights import LayerSelection, Weights
     from shrinkscope.weights.mapping import Rules
 
 EXIT_GATE = 1
 
 
 def diff(
-    dense: Annotated[Path, typer.Argument(metavar="A", help="Weights before: .safetensors, .pt, .pth or .npz.")],
-    compressed: Annotated[Path, typer.Argument(metavar="B", help="Weights after, in any of these formats.")],
+    dense: Before,
+    compressed: After,
     layers: Layers = None,
     exclude: Exclude = None,
     role: Roles = None,
@@ -114,6 +116,8 @@ def diff(
 
     Example: shrinkscope diff dense.safetensors pruned.safetensors --role linear --out diff.html
 
+    Example: shrinkscope diff s3://models/dense/ s3://models/int4/ --resume
+
     Example: shrinkscope diff /shared/dense /shared/pruned --ray head:6379 --resume
 
     Example: shrinkscope diff dense.safetensors int4.safetensors --group-by block --fail-if 'relative_ap2 > 2%'
@@ -163,7 +167,7 @@ def _rules(texts: list[str], latents: "list[Latent | str] | None") -> "list[Rule
 
 def _gathered(
     latents: list[str] | None,
-    dense: Path,
+    dense: str,
     network: str | None,
     inputs: str | None,
     selection: "LayerSelection",
@@ -211,8 +215,8 @@ def _cache(chosen: Path | None, resume: bool) -> Path | None:
 
 
 def _compare(
-    dense: Path,
-    compressed: Path,
+    dense: str,
+    compressed: str,
     selection: "LayerSelection",
     latents: "list[Latent | str] | None",
     mapping: "Rules",
@@ -226,6 +230,8 @@ def _compare(
     before, after = open_weights(dense), open_weights(compressed)
     if why_not():
         typer.echo(why_not(), err=True)
+    if settings["cache"] is not None:
+        _say_what_is_not_kept(before, after)
     with progress_bar() as bar:
         task = bar.add_task("comparing", total=sum(view.parameters for view in before.values()))
         return compare(
@@ -237,3 +243,11 @@ def _compare(
             progress=lambda name, count: bar.update(task, advance=count, description=f"comparing {name}"),
             **settings,
         )
+
+
+def _say_what_is_not_kept(*networks: "Weights") -> None:
+    from shrinkscope.weights import RemotePath
+
+    for weights in networks:
+        if isinstance(weights.place, RemotePath) and weights.place.identity() is None:
+            typer.echo(f"{weights.origin}: its storage tells no version of it, so that no tensor is kept", err=True)

@@ -1,11 +1,12 @@
 """``shrinkscope explain A B``: weights and performance together."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from shrinkscope.cli.options import (
+    After,
+    Before,
     Exclude,
     InformedLatents,
     Json,
@@ -23,8 +24,8 @@ from shrinkscope.cli.options import (
 
 
 def explain(
-    dense: Annotated[Path, typer.Argument(metavar="A", help="Weights before: .safetensors, .pt, .pth or .npz.")],
-    compressed: Annotated[Path, typer.Argument(metavar="B", help="Weights after, in any of these formats.")],
+    dense: Before,
+    compressed: After,
     network: Annotated[
         str | None,
         typer.Option(

@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 
     from shrinkscope.weights import LayerSelection
 
+Before = Annotated[
+    str,
+    typer.Argument(
+        metavar="A", help="Weights before: a path or URL of .safetensors, .pt, .pth, .npz, .gguf or a directory."
+    ),
+]
+After = Annotated[str, typer.Argument(metavar="B", help="Weights after, in any of these formats.")]
+OneNetwork = Annotated[
+    str, typer.Argument(metavar="WEIGHTS", help="Weights: a path or URL of .safetensors, .pt, .pth, .npz or .gguf.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard output, and nothing else there.")]
 Layers = Annotated[
     list[str] | None,

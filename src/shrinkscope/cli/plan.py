@@ -5,13 +5,11 @@ from typing import Annotated
 
 import typer
 
-from shrinkscope.cli.options import Json, Kind, Layers, Scale, progress_bar, selection_of, token_ids
-
-_WEIGHTS = "Weights: .safetensors, .pt, .pth or .npz."
+from shrinkscope.cli.options import Json, Kind, Layers, OneNetwork, Scale, progress_bar, selection_of, token_ids
 
 
 def plan(
-    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help=_WEIGHTS)],
+    weights: OneNetwork,
     network: Annotated[
         str,
         typer.Option(
@@ -123,7 +121,7 @@ def plan(
 
 
 def prune(
-    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help=_WEIGHTS)],
+    weights: OneNetwork,
     plan: Annotated[Path, typer.Argument(metavar="PLAN", help="What shrinkscope plan wrote: .toml or .json.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The pruned weights: .safetensors.")],
     compensate: Annotated[

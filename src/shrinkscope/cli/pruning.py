@@ -1,7 +1,5 @@
 """Carrying out a plan with the network and inputs at hand, for ``shrinkscope prune``."""
 
-from pathlib import Path
-
 from torch import Tensor
 
 from shrinkscope.analysis.plan import Plan
@@ -16,7 +14,7 @@ from shrinkscope.weights import runnable
 
 def pruned_with_inputs(
     plan: Plan,
-    weights: Path,
+    weights: str,
     network: str | None,
     inputs: str | None,
     count: int,
@@ -29,7 +27,7 @@ def pruned_with_inputs(
 
     Args:
         plan: The plan.
-        weights: File of the dense weights.
+        weights: Path or URL of the dense weights.
         network: Architecture to run them in.
         inputs: Source of unlabelled inputs.
         count: How many of them.

@@ -11,6 +11,7 @@ from shrinkscope.cli.options import (
     Json,
     Kind,
     Layers,
+    OneNetwork,
     Scale,
     Top,
     progress_bar,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def scan(
-    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="Weights: .safetensors, .pt, .pth or .npz.")],
+    weights: OneNetwork,
     network: Annotated[
         str,
         typer.Option(

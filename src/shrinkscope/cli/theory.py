@@ -10,9 +10,9 @@ from shrinkscope.cli.options import Json, progress_bar
 
 def theory(
     dense: Annotated[
-        Path | None, typer.Argument(metavar="A", help="Weights before, for a case of your own.", show_default=False)
+        str | None, typer.Argument(metavar="A", help="Weights before, for a case of your own.", show_default=False)
     ] = None,
-    compressed: Annotated[Path | None, typer.Argument(metavar="B", help="Weights after.", show_default=False)] = None,
+    compressed: Annotated[str | None, typer.Argument(metavar="B", help="Weights after.", show_default=False)] = None,
     network: Annotated[
         str | None,
         typer.Option(

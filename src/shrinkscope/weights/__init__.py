@@ -3,6 +3,7 @@
 from shrinkscope.weights.groups import GroupSums
 from shrinkscope.weights.moments import PairMoments
 from shrinkscope.weights.pairing import Mismatch, Pairing, TensorPair, pair
+from shrinkscope.weights.remote.path import RemotePath
 from shrinkscope.weights.role import COMPRESSIBLE, ROLES, Role
 from shrinkscope.weights.runnable import runnable
 from shrinkscope.weights.saving import save_tensors
@@ -22,6 +23,7 @@ __all__ = [
     "PairMoments",
     "PairSummary",
     "Pairing",
+    "RemotePath",
     "Role",
     "TensorPair",
     "TensorView",

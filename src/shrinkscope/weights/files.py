@@ -1,7 +1,6 @@
 """Weights in files and directories; nothing of them is read when they are opened but what describes the tensors."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from shrinkscope.errors import WeightsError
 from shrinkscope.weights.formats.checks import shown
@@ -12,16 +11,17 @@ from shrinkscope.weights.formats.quantization import with_config
 from shrinkscope.weights.formats.safetensors_file import read_safetensors
 from shrinkscope.weights.formats.stored import Stored
 from shrinkscope.weights.formats.torch_file import read_torch
+from shrinkscope.weights.remote.path import AnyPath
 from shrinkscope.weights.statedict import weights_of_stored
 from shrinkscope.weights.view import Weights
 
 
-def weights_of_file(path: Path) -> Weights:
+def weights_of_file(path: AnyPath) -> Weights:
     """The tensors of a checkpoint.
 
     Args:
         path: A .safetensors, .pt, .pth, .bin, .npz or .gguf file, the .index.json of a checkpoint in several files, or
-            the directory of a network in the layout of Hugging Face.
+            the directory of a network in the layout of Hugging Face; on this machine, or behind a URL.
 
     Returns:
         Its tensors under plain names, packed formats as the weights they stand for.
@@ -32,7 +32,7 @@ def weights_of_file(path: Path) -> Weights:
     return weights_of_stored(_stored(path), str(path), path)
 
 
-def _stored(path: Path) -> Stored:
+def _stored(path: AnyPath) -> Stored:
     try:
         if path.is_symlink() and not path.exists():
             raise WeightsError(f"{shown(path)}: is a symbolic link to a file that is not there; fetch the file again")
@@ -56,7 +56,7 @@ def _stored(path: Path) -> Stored:
         ) from error
 
 
-_READERS: dict[str, Callable[[Path], Stored]] = {
+_READERS: dict[str, Callable[[AnyPath], Stored]] = {
     ".safetensors": read_safetensors,
     ".pt": read_torch,
     ".pth": read_torch,

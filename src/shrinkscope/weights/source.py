@@ -10,19 +10,22 @@ from torch import Tensor, nn
 from shrinkscope.errors import WeightsError
 from shrinkscope.weights.files import weights_of_file
 from shrinkscope.weights.module import weights_of_module
+from shrinkscope.weights.remote.location import is_url, local_path
+from shrinkscope.weights.remote.path import AnyPath, RemotePath
 from shrinkscope.weights.role import COMPRESSIBLE
 from shrinkscope.weights.selection import LayerSelection, LayersLike
 from shrinkscope.weights.statedict import weights_of_state_dict
 from shrinkscope.weights.view import Weights
 
-WeightsLike = nn.Module | Mapping[str, Any] | str | os.PathLike[str] | Weights
+WeightsLike = nn.Module | Mapping[str, Any] | str | os.PathLike[str] | RemotePath | Weights
 
 
 def open_weights(source: WeightsLike) -> Weights:
     """The weights of a network, wherever they are.
 
     Args:
-        source: A module, a state dict (names mapped to tensors or NumPy arrays), a path, or weights already opened.
+        source: A module, a state dict (names mapped to tensors or NumPy arrays), a path, a URL such as
+            ``s3://bucket/model.safetensors`` or a ``RemotePath``, which has options, or weights already opened.
 
     Returns:
         The tensors by name, effective values under plain names, tied weights once.
@@ -36,9 +39,19 @@ def open_weights(source: WeightsLike) -> Weights:
         return weights_of_module(source)
     if isinstance(source, Mapping):
         return weights_of_state_dict(source)
+    if isinstance(source, RemotePath):
+        return weights_of_file(source)
     if isinstance(source, (str, os.PathLike)):
-        return weights_of_file(Path(source))
-    raise WeightsError(f"cannot take weights from a {type(source).__name__}; expected a module, a state dict or a path")
+        return weights_of_file(_path(os.fspath(source)))
+    found = type(source).__name__
+    raise WeightsError(f"cannot take weights from a {found}; expected a module, a state dict, a path or a URL")
+
+
+def _path(text: str) -> AnyPath:
+    if not is_url(text):
+        return Path(text)
+    local = local_path(text)
+    return RemotePath(text) if local is None else Path(local)
 
 
 def compressible(model: nn.Module, layers: LayersLike = None) -> dict[str, Tensor]:

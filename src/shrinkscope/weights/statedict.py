@@ -1,13 +1,13 @@
 """Weights given as a mapping of names to tensors, and weights made of what a file stores."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from shrinkscope.errors import WeightsError
 from shrinkscope.weights.formats.mapping import stored_of_mapping
 from shrinkscope.weights.formats.packed import unpacked
 from shrinkscope.weights.formats.stored import Stored
+from shrinkscope.weights.remote.path import AnyPath
 from shrinkscope.weights.reparametrised import plain_tensors
 from shrinkscope.weights.view import Weights
 
@@ -28,7 +28,7 @@ def weights_of_state_dict(state: Mapping[str, Any], origin: str = "state dict") 
     return weights_of_stored(stored_of_mapping(state, origin), origin)
 
 
-def weights_of_stored(stored: Stored, origin: str, place: Path | None = None) -> Weights:
+def weights_of_stored(stored: Stored, origin: str, place: AnyPath | None = None) -> Weights:
     """The tensors of a file: packings and masks undone, under plain names.
 
     Args:

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import msgspec
 import torch
 from torch import Tensor
 
+from shrinkscope.weights.remote.path import AnyPath
 from shrinkscope.weights.role import Role
 
 CHUNK = 1 << 22
@@ -74,7 +74,7 @@ class Weights(Mapping[str, TensorView]):
         origin: Where they come from, for messages: a file's path, or a module's class.
         tied: Names that share the storage of a tensor in ``views``, each mapped to the name it is listed under.
         unreadable: Names of tensors that are stored but cannot be read as numbers, each with the reason.
-        place: The file or directory that they were read from, and can be read from again; None where there is none.
+        place: The file, directory or URL that they can be read from again; None where there is none.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Weights(Mapping[str, TensorView]):
         origin: str,
         tied: Mapping[str, str] | None = None,
         unreadable: Mapping[str, str] | None = None,
-        place: Path | None = None,
+        place: AnyPath | None = None,
     ) -> None:
         self._views = {view.name: view for view in views}
         self.origin = origin

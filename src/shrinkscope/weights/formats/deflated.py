@@ -3,14 +3,15 @@
 import threading
 import zipfile
 import zlib
-from pathlib import Path
 from typing import IO
 
 import torch
 from torch import Tensor
 
 from shrinkscope.errors import WeightsError
+from shrinkscope.weights.formats.archive import archive_of
 from shrinkscope.weights.formats.checks import first_line
+from shrinkscope.weights.remote.path import AnyPath
 
 _CURSORS = 4
 """Readers kept open: one for each thread that walks over the array, since going back means starting again."""
@@ -29,7 +30,7 @@ class DeflatedMember:
         big_endian: Whether their bytes come in the other order.
     """
 
-    def __init__(self, path: Path, member: str, begin: int, dtype: torch.dtype, *, big_endian: bool) -> None:
+    def __init__(self, path: AnyPath, member: str, begin: int, dtype: torch.dtype, *, big_endian: bool) -> None:
         self._place = (path, member, begin, dtype, big_endian)
         self._lock = threading.Lock()
         self._cursors: list[IO[bytes]] = []
@@ -79,7 +80,7 @@ class DeflatedMember:
             if cursor is not None:
                 self._cursors.remove(cursor)
         if cursor is None:
-            with zipfile.ZipFile(path) as archive:
+            with archive_of(path) as archive:
                 cursor = archive.open(member)  # It keeps the archive's file open until it is closed itself.
         while (missing := position - cursor.tell()) > 0:
             if not cursor.read(min(missing, _SKIP)):
@@ -87,5 +88,5 @@ class DeflatedMember:
         return cursor
 
 
-def _member(path: Path, member: str, begin: int, dtype: torch.dtype, big_endian: bool) -> DeflatedMember:
+def _member(path: AnyPath, member: str, begin: int, dtype: torch.dtype, big_endian: bool) -> DeflatedMember:
     return DeflatedMember(path, member, begin, dtype, big_endian=big_endian)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import PurePosixPath, PureWindowsPath
 
 import msgspec
 
@@ -10,8 +10,9 @@ from shrinkscope.errors import WeightsError
 from shrinkscope.weights.formats.checks import checked_name, first_line, shown
 from shrinkscope.weights.formats.quantization import with_config
 from shrinkscope.weights.formats.stored import Stored
+from shrinkscope.weights.remote.path import AnyPath
 
-Reader = Callable[[Path], Stored]
+Reader = Callable[[AnyPath], Stored]
 
 INDEX = ".index.json"
 _LARGEST_INDEX = 1 << 28
@@ -22,7 +23,7 @@ _NO_WEIGHTS = ("training_args", "optimizer", "scheduler", "rng_state", "scaler")
 """Beginnings of the names of what a trainer saves beside the weights."""
 
 
-def read_directory(folder: Path, readers: Mapping[str, Reader]) -> Stored:
+def read_directory(folder: AnyPath, readers: Mapping[str, Reader]) -> Stored:
     """The tensors of a network's directory.
 
     Args:
@@ -49,7 +50,7 @@ def read_directory(folder: Path, readers: Mapping[str, Reader]) -> Stored:
     raise WeightsError(f"{folder}: is a directory without weights; expected {known} or an index of such files in it")
 
 
-def _only(folder: Path, indices: list[str], files: list[str]) -> str:
+def _only(folder: AnyPath, indices: list[str], files: list[str]) -> str:
     for found in (indices, [name for name in files if name in ("model.safetensors", "pytorch_model.bin")], files):
         if len(found) == 1:
             return found[0]
@@ -60,7 +61,7 @@ def _only(folder: Path, indices: list[str], files: list[str]) -> str:
     raise WeightsError(f"{folder}: holds {len(several)} files of weights ({listed}, …); {what}")
 
 
-def read_index(path: Path, readers: Mapping[str, Reader]) -> Stored:
+def read_index(path: AnyPath, readers: Mapping[str, Reader]) -> Stored:
     """The tensors that an index lists, from the files that it names.
 
     Args:
@@ -95,7 +96,7 @@ def read_index(path: Path, readers: Mapping[str, Reader]) -> Stored:
     return Stored(views=views, tied=tied, unreadable=unreadable, metadata=metadata)
 
 
-def _weight_map(path: Path) -> dict[str, str]:
+def _weight_map(path: AnyPath) -> dict[str, str]:
     try:
         if path.stat().st_size > _LARGEST_INDEX:
             raise ValueError(f"it has {path.stat().st_size} bytes")
@@ -110,7 +111,7 @@ def _weight_map(path: Path) -> dict[str, str]:
     return {checked_name(name, str(path)): file for name, file in places.items()}
 
 
-def _shard(index: Path, file: str, readers: Mapping[str, Reader]) -> Stored:
+def _shard(index: AnyPath, file: str, readers: Mapping[str, Reader]) -> Stored:
     # Only the name is judged: in the cache of Hugging Face the files themselves are links that lead elsewhere.
     for kind in (PurePosixPath, PureWindowsPath):
         plain = kind(file)

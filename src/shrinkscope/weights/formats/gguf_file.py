@@ -1,9 +1,9 @@
 """GGUF, the format of llama.cpp: a header that describes tensors, plain or in quantised blocks."""
 
+import io
 import math
-import mmap
 import struct
-from pathlib import Path
+from typing import IO
 
 import msgspec
 import torch
@@ -15,6 +15,7 @@ from shrinkscope.weights.formats.gguf_blocks import PLAIN, TYPES, BlockType, deq
 from shrinkscope.weights.formats.span import FileSpan
 from shrinkscope.weights.formats.stored import Stored
 from shrinkscope.weights.formats.windows import view_by_elements
+from shrinkscope.weights.remote.path import AnyPath
 from shrinkscope.weights.view import TensorView
 
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
@@ -25,7 +26,7 @@ _NESTED = 4
 _ALIGNMENT = b"general.alignment"
 
 
-def read_gguf(path: Path) -> Stored:
+def read_gguf(path: AnyPath) -> Stored:
     """The tensors of a .gguf file; only its header is read.
 
     Args:
@@ -38,9 +39,9 @@ def read_gguf(path: Path) -> Stored:
         WeightsError: If the header is damaged, or tensors overlap or lie beyond the end.
     """
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            entries, begin = _Header(mapped).tensors(path)
-            size = len(mapped)
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            entries, begin = _Header(file, size).tensors(path)
         return _stored(path, entries, begin, size)
     except (OSError, ValueError, struct.error) as error:
         raise WeightsError(f"{path}: not a readable GGUF file ({first_line(error)}); is it truncated?") from error
@@ -58,10 +59,10 @@ class _Entry(msgspec.Struct, frozen=True):
 class _Header:
     """A position in the file's header."""
 
-    def __init__(self, data: mmap.mmap) -> None:
-        self._data, self._place = data, 0
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file, self._size, self._place = file, size, 0
 
-    def tensors(self, path: Path) -> tuple[list[_Entry], int]:
+    def tensors(self, path: AnyPath) -> tuple[list[_Entry], int]:
         """The description of every tensor, and where the numbers begin."""
         if self._take(4) != b"GGUF":
             raise ValueError("it does not begin with GGUF")
@@ -82,7 +83,7 @@ class _Header:
         entries = [self._entry(path) for _ in range(count)]
         return entries, -(-self._place // alignment) * alignment
 
-    def _entry(self, path: Path) -> _Entry:
+    def _entry(self, path: AnyPath) -> _Entry:
         try:
             name = checked_name(self._take(self._count(1)).decode("utf-8"), str(path))
         except UnicodeDecodeError as error:
@@ -93,13 +94,13 @@ class _Header:
 
     def _skip(self, kind: int, depth: int) -> None:
         if kind in _SIZES:
-            self._take(_SIZES[kind])
+            self._pass(_SIZES[kind])
         elif kind == _STRING:
-            self._take(self._count(1))
+            self._pass(self._count(1))
         elif kind == _ARRAY and depth < _NESTED:
             inner = self._number("<I")
             if inner in _SIZES:
-                self._take(self._count(_SIZES[inner]) * _SIZES[inner])
+                self._pass(self._count(_SIZES[inner]) * _SIZES[inner])
                 return
             for _ in range(self._count(8)):
                 self._skip(inner, depth + 1)
@@ -109,7 +110,7 @@ class _Header:
     def _count(self, smallest: int) -> int:
         """A number of things of which each takes at least so many bytes, so that more than fit are not believed."""
         count = self._number("<Q")
-        if count * smallest > len(self._data) - self._place:
+        if count * smallest > self._size - self._place:
             raise ValueError(f"it would hold {count} entries at byte {self._place}, more than fit")
         return count
 
@@ -120,13 +121,22 @@ class _Header:
         return number
 
     def _take(self, length: int) -> bytes:
-        if length > len(self._data) - self._place:
-            raise ValueError(f"it ends within the header, at byte {len(self._data)}")
+        if length > self._size - self._place:
+            raise ValueError(f"it ends within the header, at byte {self._size}")
         self._place += length
-        return self._data[self._place - length : self._place]
+        data = self._file.read(length)
+        if len(data) != length:
+            raise ValueError(f"it ends within the header, at byte {self._place - length + len(data)}")
+        return data
+
+    def _pass(self, length: int) -> None:
+        if length > self._size - self._place:
+            raise ValueError(f"it ends within the header, at byte {self._size}")
+        self._place += length
+        self._file.seek(length, io.SEEK_CUR)
 
 
-def _stored(path: Path, entries: list[_Entry], begin: int, size: int) -> Stored:
+def _stored(path: AnyPath, entries: list[_Entry], begin: int, size: int) -> Stored:
     views: dict[str, TensorView] = {}
     unreadable: dict[str, str] = {}
     end, before = 0, "the header"
@@ -159,14 +169,14 @@ def _nbytes(entry: _Entry) -> int:
     return math.prod(entry.shape) // kind.elements * kind.nbytes
 
 
-def _view(path: Path, entry: _Entry, offset: int) -> TensorView | str:
+def _view(path: AnyPath, entry: _Entry, offset: int) -> TensorView | str:
     if entry.kind in PLAIN:
-        span = FileSpan(path=str(path), offset=offset, dtype=PLAIN[entry.kind], shape=entry.shape)
+        span = FileSpan(path=path, offset=offset, dtype=PLAIN[entry.kind], shape=entry.shape)
         return span.view(entry.name)
     kind = TYPES[entry.kind]
     if dequantiser(kind) is None:
         return f"its type {kind.name} is decoded by the package gguf: pip install 'shrinkscope[formats]'"
-    span = FileSpan(path=str(path), offset=offset, dtype=torch.uint8, shape=(_nbytes(entry),))
+    span = FileSpan(path=path, offset=offset, dtype=torch.uint8, shape=(_nbytes(entry),))
     return view_by_elements(entry.name, entry.shape, torch.float32, _Blocks(span, kind).elements)
 
 

@@ -5,7 +5,6 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -18,6 +17,7 @@ from shrinkscope.weights.formats.deflated import DeflatedMember
 from shrinkscope.weights.formats.span import FileSpan
 from shrinkscope.weights.formats.stored import Stored
 from shrinkscope.weights.formats.windows import view_by_elements
+from shrinkscope.weights.remote.path import AnyPath
 from shrinkscope.weights.view import TensorView
 
 _DAMAGED = (
@@ -27,7 +27,7 @@ _DAMAGED = (
 """What zipfile and NumPy raise on damaged archives and headers (found by fuzzing)."""
 
 
-def read_npz(path: Path) -> Stored:
+def read_npz(path: AnyPath) -> Stored:
     """The arrays of an .npz file; only the archive's directory and the arrays' headers are read.
 
     Args:
@@ -60,7 +60,7 @@ def read_npz(path: Path) -> Stored:
 
 
 def _member(
-    path: Path, file: IO[bytes], archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str
+    path: AnyPath, file: IO[bytes], archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str
 ) -> TensorView | str:
     """The view of one array, or the reason why its numbers are not read."""
     with archive.open(info) as member:
@@ -87,7 +87,7 @@ def _member(
         view = view_by_elements(name, layout, dtype, pieces.elements)
     else:
         begin += data_offset(file, info)
-        view = FileSpan(path=str(path), offset=begin, dtype=dtype, shape=layout, big_endian=big).view(name)
+        view = FileSpan(path=path, offset=begin, dtype=dtype, shape=layout, big_endian=big).view(name)
     return _transposed(view, name) if by_columns and len(shape) > 1 else view
 
 

@@ -1,7 +1,6 @@
 """How a network was quantised, as the config.json of its directory says."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,13 +8,14 @@ import msgspec
 from shrinkscope.errors import WeightsError
 from shrinkscope.weights.formats.checks import first_line
 from shrinkscope.weights.formats.stored import Stored
+from shrinkscope.weights.remote.path import AnyPath
 
 _LARGEST = 1 << 26
 _KEYS = ("quantization_config", "compression_config")
 """Where it stands; the second was used by compressed-tensors before it agreed with the first."""
 
 
-def with_config(stored: Stored, folder: Path, *, strict: bool = True) -> Stored:
+def with_config(stored: Stored, folder: AnyPath, *, strict: bool = True) -> Stored:
     """Stored tensors with what the folder's configuration says of their quantisation.
 
     Args:
@@ -37,7 +37,7 @@ def with_config(stored: Stored, folder: Path, *, strict: bool = True) -> Stored:
     return msgspec.structs.replace(stored, quantization=found)
 
 
-def _object(path: Path, *, strict: bool) -> dict[str, Any]:
+def _object(path: AnyPath, *, strict: bool) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from shrinkscope.errors import WeightsError
 from shrinkscope.weights.formats.checks import checked_name, checked_shape, first_line, shown
 from shrinkscope.weights.formats.span import FileSpan
 from shrinkscope.weights.formats.stored import Stored
+from shrinkscope.weights.remote.path import AnyPath
 
 DTYPES: Mapping[str, torch.dtype] = {
     "F64": torch.float64,
@@ -40,7 +40,7 @@ _LONGEST_HEADER = 100_000_000
 """The format's own limit."""
 
 
-def read_safetensors(path: Path) -> Stored:
+def read_safetensors(path: AnyPath) -> Stored:
     """The tensors of a .safetensors file; only its header is read.
 
     Args:
@@ -64,14 +64,14 @@ def read_safetensors(path: Path) -> Stored:
         if kind in _UNREAD:
             unreadable[name] = f"its type {kind} is not read"
         else:
-            span = FileSpan(path=str(path), offset=begin + start, dtype=DTYPES[kind], shape=shape)
+            span = FileSpan(path=path, offset=begin + start, dtype=DTYPES[kind], shape=shape)
             views[name] = span.view(name)
     _check_places(path, places, available)
     text = {str(key): value for key, value in metadata.items() if isinstance(value, str)}
     return Stored(views=views, unreadable=unreadable, metadata=text)
 
 
-def _header(path: Path) -> tuple[dict[str, Any], int, int]:
+def _header(path: AnyPath) -> tuple[dict[str, Any], int, int]:
     """The header, where the numbers begin, and how many bytes of them there are."""
     try:
         with path.open("rb") as file:
@@ -99,7 +99,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _entry(path: Path, name: str, entry: Any, available: int) -> tuple[str, tuple[int, ...], int, int]:
+def _entry(path: AnyPath, name: str, entry: Any, available: int) -> tuple[str, tuple[int, ...], int, int]:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise _bad(path, f"{name} is described by {shown(entry)}; expected dtype, shape and data_offsets")
     kind, offsets = entry["dtype"], entry["data_offsets"]
@@ -119,7 +119,7 @@ def _entry(path: Path, name: str, entry: Any, available: int) -> tuple[str, tupl
     return kind, shape, start, stop
 
 
-def _check_places(path: Path, places: Iterable[tuple[int, int, str]], available: int) -> None:
+def _check_places(path: AnyPath, places: Iterable[tuple[int, int, str]], available: int) -> None:
     end, before = 0, "the header"
     for start, stop, name in sorted(places):
         if start < end:
@@ -131,5 +131,5 @@ def _check_places(path: Path, places: Iterable[tuple[int, int, str]], available:
         raise _bad(path, f"{available - end} bytes behind {before} belong to no tensor")
 
 
-def _bad(path: Path, found: str) -> WeightsError:
+def _bad(path: AnyPath, found: str) -> WeightsError:
     return WeightsError(f"{path}: not a readable safetensors file ({found}); is it truncated? Write or fetch it again")

@@ -1,8 +1,7 @@
-"""A tensor that lies in a file as plain numbers: windows of it are mapped when they are read, and no longer."""
+"""A tensor that lies in a file as plain numbers: windows of it are mapped, or fetched, when they are read."""
 
 import math
 import mmap
-from pathlib import Path
 
 import msgspec
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from shrinkscope.errors import WeightsError
 from shrinkscope.weights.formats.checks import first_line
+from shrinkscope.weights.remote.path import AnyPath, RemotePath
 from shrinkscope.weights.role import role_from_name
 from shrinkscope.weights.view import TensorView
 
@@ -28,7 +28,7 @@ class FileSpan(msgspec.Struct, frozen=True, kw_only=True):
         big_endian: Whether the bytes of each number come in the other order.
     """
 
-    path: str
+    path: AnyPath
     offset: int
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -66,9 +66,11 @@ class FileSpan(msgspec.Struct, frozen=True, kw_only=True):
     def _bytes(self, begin: int, length: int) -> Tensor:
         if length == 0:
             return torch.empty(0, dtype=torch.uint8)
+        if isinstance(self.path, RemotePath):
+            return torch.frombuffer(self.path.read_range(begin, length), dtype=torch.uint8)
         skipped = begin % mmap.ALLOCATIONGRANULARITY
         try:
-            with Path(self.path).open("rb") as file:
+            with self.path.open("rb") as file:
                 # Copy on write: torch knows no memory that may not be written to. Nothing is copied by reading.
                 mapping = mmap.mmap(file.fileno(), skipped + length, access=mmap.ACCESS_COPY, offset=begin - skipped)
         except (OSError, ValueError) as error:

@@ -4,7 +4,6 @@ import importlib.util
 import pickle
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,12 +11,13 @@ import torch
 from torch import Tensor
 
 from shrinkscope.errors import WeightsError
-from shrinkscope.weights.formats.archive import data_offset
+from shrinkscope.weights.formats.archive import data_offset, member_ends
 from shrinkscope.weights.formats.checks import checked_shape, first_line
 from shrinkscope.weights.formats.mapping import stored_of_mapping
 from shrinkscope.weights.formats.span import FileSpan
 from shrinkscope.weights.formats.stored import Stored
 from shrinkscope.weights.formats.windows import view_by_rows
+from shrinkscope.weights.remote.path import AnyPath, RemotePath
 from shrinkscope.weights.view import TensorView
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "weights")
@@ -25,11 +25,14 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "weights")
 _DIGITS = 8
 """Of the largest alignment that is believed."""
 
+_WHOLE = 1 << 28
+"""Bytes of the largest object in a storage that is fetched whole."""
+
 _REPEATED = 1 << 28
 """Elements of the largest tensor that may stand for fewer numbers than it has (an expanded one)."""
 
 
-def read_torch(path: Path) -> Stored:
+def read_torch(path: AnyPath) -> Stored:
     """The tensors of a .pt, .pth or .bin file.
 
     Args:
@@ -48,11 +51,13 @@ def read_torch(path: Path) -> Stored:
     return stored_of_mapping(described, str(path), lambda name, tensor: _in_file(name, tensor, path, size))
 
 
-def _described(path: Path) -> object:
+def _described(path: AnyPath) -> object:
     """What the file holds, with tensors that know their place in it, or with the tensors themselves."""
     # Any exception means a damaged file: the opcodes of a pickle, even of those allowed, reach most of Python's.
     try:
-        if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            zipped = zipfile.is_zipfile(file)
+        if not zipped:
             return _load(path, "cpu")
         records = _records(path)
         if records is None:
@@ -63,6 +68,8 @@ def _described(path: Path) -> object:
             # Either it is damaged, or it holds tensors that cannot be described without their numbers: sparse ones.
             return _load(path, "cpu", mmap=True)
         return described if _placed(described, records) else _load(path, "cpu", mmap=True)
+    except WeightsError:
+        raise
     except pickle.UnpicklingError as error:
         if "torchao" in str(error) and importlib.util.find_spec("torchao") is not None:
             return _with_torchao(path)
@@ -71,7 +78,7 @@ def _described(path: Path) -> object:
         raise _damage(path, error) from error
 
 
-def _with_torchao(path: Path) -> object:
+def _with_torchao(path: AnyPath) -> object:
     import torchao.quantization  # noqa: F401 (importing it is what tells PyTorch that its classes are safe)
 
     try:
@@ -82,12 +89,23 @@ def _with_torchao(path: Path) -> object:
         raise _damage(path, error) from error
 
 
-def _load(path: Path, place: str, *, mmap: bool = False) -> object:
-    # Opened here: torch.load leaves the file open when a legacy file turns out to be bad.
-    if mmap or place == "meta":
+def _load(path: AnyPath, place: str, *, mmap: bool = False) -> object:
+    if isinstance(path, RemotePath):
+        _require_small(path, place)
+    elif mmap or place == "meta":
         return torch.load(path, map_location=place, weights_only=True, mmap=mmap or None)
+    # Opened here: torch.load leaves the file open when a legacy file turns out to be bad.
     with path.open("rb") as file:
         return torch.load(file, map_location=place, weights_only=True)
+
+
+def _require_small(path: RemotePath, place: str) -> None:
+    """Refuse to fetch a large file whole, where its tensors cannot be described without their numbers."""
+    size = path.stat().st_size
+    if place != "meta" and size > _WHOLE:
+        raise WeightsError(
+            f"{path}: PyTorch can read it only whole, all {size} bytes; download it, or save it as .safetensors"
+        )
 
 
 def _placed(described: object, records: Mapping[int, int]) -> bool:
@@ -107,7 +125,7 @@ def _placed(described: object, records: Mapping[int, int]) -> bool:
     )
 
 
-def _records(path: Path) -> dict[int, int] | None:
+def _records(path: AnyPath) -> dict[int, int] | None:
     """Where the stored records of numbers begin → their size; None where their bytes come in the other order.
 
     PyTorch turns these around in memory, and takes a described tensor for one in memory, which ends the process.
@@ -116,7 +134,9 @@ def _records(path: Path) -> dict[int, int] | None:
         ValueError: If the archive's alignment is no positive number: PyTorch divides by it, and the process would end.
     """
     found = {}
+    remote = isinstance(path, RemotePath)
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        ends = member_ends(archive) if remote else {}
         for info in archive.infolist():
             if info.filename.endswith("/.storage_alignment"):
                 if info.file_size > _DIGITS or int(archive.read(info)) < 1:
@@ -125,7 +145,9 @@ def _records(path: Path) -> dict[int, int] | None:
                 if info.file_size > _DIGITS or archive.read(info) != b"little":
                     return None
             elif info.compress_type == zipfile.ZIP_STORED and "/data/" in info.filename:
-                found[data_offset(file, info)] = info.file_size
+                # A local header is a request each of a remote file; the places are compared with PyTorch's reckoning.
+                place = ends[info.filename] - info.file_size if remote else data_offset(file, info)
+                found[place] = info.file_size
     return found
 
 
@@ -140,7 +162,7 @@ def _offset(tensor: Tensor) -> int | None:
     return getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
 
 
-def _unwrap(loaded: object, path: Path) -> Mapping[Any, Any]:
+def _unwrap(loaded: object, path: AnyPath) -> Mapping[Any, Any]:
     if not isinstance(loaded, Mapping):
         raise WeightsError(f"{path}: holds a {type(loaded).__name__}; expected a state dict (names mapped to tensors)")
     if not any(isinstance(value, Tensor) for value in loaded.values()):
@@ -150,7 +172,7 @@ def _unwrap(loaded: object, path: Path) -> Mapping[Any, Any]:
     return loaded
 
 
-def _in_file(name: str, tensor: Tensor, path: Path, size: int) -> TensorView:
+def _in_file(name: str, tensor: Tensor, path: AnyPath, size: int) -> TensorView:
     """A view of the place in the file that a meta tensor stands for."""
     place = _offset(tensor)
     extent = 1 + sum((count - 1) * step for count, step in zip(tensor.shape, tensor.stride(), strict=True))
@@ -164,8 +186,8 @@ def _in_file(name: str, tensor: Tensor, path: Path, size: int) -> TensorView:
     if tensor.numel() > max(extent, _REPEATED):
         raise WeightsError(f"{path}: {name} repeats {extent} numbers to the shape {list(shape)}; save it contiguous")
     if tensor.is_contiguous():
-        return FileSpan(path=str(path), offset=begin, dtype=tensor.dtype, shape=shape).view(name)
-    span = FileSpan(path=str(path), offset=begin, dtype=tensor.dtype, shape=(extent,))
+        return FileSpan(path=path, offset=begin, dtype=tensor.dtype, shape=shape).view(name)
+    span = FileSpan(path=path, offset=begin, dtype=tensor.dtype, shape=(extent,))
     return view_by_rows(name, shape, tensor.dtype, _StridedRows(span, shape, tensor.stride()).rows)
 
 
@@ -181,12 +203,12 @@ class _StridedRows(msgspec.Struct, frozen=True):
         return (whole if whole.dim() == 2 else whole.reshape(-1, self.shape[-1]))[first:last]
 
 
-def _refusal(path: Path, error: BaseException) -> WeightsError:
+def _refusal(path: AnyPath, error: BaseException) -> WeightsError:
     return WeightsError(
         f"{path}: reading it would run code stored in it, which shrinkscope never does ({first_line(error)}); "
         "save the weights alone: torch.save(model.state_dict(), path)"
     )
 
 
-def _damage(path: Path, error: BaseException) -> WeightsError:
+def _damage(path: AnyPath, error: BaseException) -> WeightsError:
     return WeightsError(f"{path}: not a readable PyTorch file ({first_line(error)}); is it truncated?")

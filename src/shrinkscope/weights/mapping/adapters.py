@@ -39,7 +39,7 @@ def merge_adapter(dense: Weights, compressed: Weights, config_path: str | None =
         PairingError: If the adapter is not a plain LoRA, its configuration is missing or does not belong to it, or it
             changes what the base does not have.
     """
-    beside = None if config_path is not None else read_beside(compressed.origin, _CONFIG)
+    beside = None if config_path is not None else read_beside(compressed.place, _CONFIG)
     # Factors that share their memory with others are factors all the same.
     everything = dict(compressed) | {n: renamed(compressed[first], n) for n, first in compressed.tied.items()}
     factors = {name: found for name in everything if (found := FACTOR.fullmatch(name)) is not None}

@@ -1,20 +1,20 @@
 """JSON files that lie with a network's weights and say what names and shapes do not."""
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from shrinkscope.errors import PairingError
+from shrinkscope.weights.remote.path import AnyPath
 
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 
 
-def read_beside(origin: str, name: str) -> dict[str, Any] | None:
+def read_beside(place: AnyPath | None, name: str) -> dict[str, Any] | None:
     """The JSON object in a file that lies with the weights.
 
     Args:
-        origin: Where the weights come from; only a path has anything beside it.
+        place: Where the weights come from; what is in memory has nothing beside it.
         name: The file's name, for example ``"config.json"``.
 
     Returns:
@@ -23,14 +23,13 @@ def read_beside(origin: str, name: str) -> dict[str, Any] | None:
     Raises:
         PairingError: If the file is there and cannot be read.
     """
-    place = Path(origin)
-    if not place.exists():
+    if place is None or not place.exists():
         return None
     path = (place if place.is_dir() else place.parent) / name
     return read_object(path) if path.is_file() else None
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: AnyPath) -> dict[str, Any]:
     """The JSON object in a file.
 
     Raises:
@@ -43,10 +42,10 @@ def read_object(path: Path) -> dict[str, Any]:
         raise PairingError(f"{path}: not a readable JSON object ({reason}); is it truncated?") from error
 
 
-def heads_beside(*origins: str) -> int | None:
+def heads_beside(*places: AnyPath | None) -> int | None:
     """The number of attention heads in the first config.json that says it."""
-    for origin in origins:
-        config = read_beside(origin, "config.json") or {}
+    for place in places:
+        config = read_beside(place, "config.json") or {}
         for key in _HEADS:
             if isinstance(config.get(key), int) and not isinstance(config[key], bool):
                 return config[key]

@@ -41,7 +41,7 @@ def comparable(dense: Weights, compressed: Weights, rules: Rules | None = None) 
     notes += step.notes
     # Names that both networks have need neither be split nor multiplied; most pairs are done here.
     if set(step.dense) != set(step.compressed):
-        heads = rules.heads if rules.heads is not None else heads_beside(dense.origin, compressed.origin)
+        heads = rules.heads if rules.heads is not None else heads_beside(dense.place, compressed.place)
         step = multiply(step.dense, step.compressed, (*rules.factors, *FACTORS))
         notes += step.notes
         step = fuse(step.dense, step.compressed, (*rules.fusions, *FUSIONS), heads)

@@ -1,0 +1,1 @@
+"""Checkpoints in object storage and on web servers, read range by range."""
