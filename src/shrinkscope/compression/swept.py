@@ -79,19 +79,18 @@ def _swept_run(values: Tensor, kept: Tensor, upper: Tensor) -> Tensor:
 def _factor(moment: Tensor, damping: float) -> Tensor:
     """U of (Σ⁻¹)⁻¹ = UᵀU: row j over U_jj is the first column of the inverse over the columns from j on."""
     matrix = moment.to(torch.float64, copy=True)
-    diagonal = matrix.diagonal()
-    diagonal += damping * diagonal.mean()
-    lower, failed = torch.linalg.cholesky_ex(matrix)
+    matrix.diagonal().add_(damping * matrix.diagonal().mean())
+    found, failed = torch.linalg.cholesky_ex(matrix)
+    del matrix  # of wide layers each of these is what takes the most memory
     if not bool(failed):
-        upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
-    else:
-        upper = lower
-    if bool(failed) or not bool(torch.isfinite(upper).all()):
+        found = torch.cholesky_inverse(found)
+        found, failed = torch.linalg.cholesky_ex(found, upper=True)
+    if bool(failed) or not bool(torch.isfinite(found).all()):
         raise CompressionError(
             "the moment of a layer's input is singular: its inputs do not determine the weights; gather it from more "
             "inputs, or set damping to a positive number such as 0.01"
         )
-    return upper
+    return found
 
 
 def _lowest(costs: Tensor, number: int) -> Tensor:

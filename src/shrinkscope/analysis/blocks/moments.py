@@ -28,7 +28,7 @@ class BlockMoments:
         self.sequences = 0
 
     def gather(self, run: Callable[[Tensor], Any], batches: Iterable[Tensor]) -> None:
-        """Run a block on hidden states, and add up what its layers are given.
+        """Run a block on hidden states, and average what its layers are given; once.
 
         Args:
             run: Calls the block.
@@ -53,6 +53,7 @@ class BlockMoments:
                 raise CurvatureError(
                     f"the input of {name} has NaN or infinite values; repair the network or its inputs"
                 )
+            sums /= self.sequences
 
     def matrix(self, name: str) -> Tensor:
         """Float64 of shape (columns, columns), or (columns,) where squares are enough.
@@ -65,7 +66,7 @@ class BlockMoments:
         """
         if name not in self._first:
             raise CurvatureError(f"{name} was not used on these inputs; leave it out with --keep")
-        return self._sums[self._first[name]] / self.sequences
+        return self._sums[self._first[name]]
 
     def _seeing(self, name: str, seen: dict[int, tuple[str, Tensor]]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def see(_: nn.Module, given: tuple[Any, ...]) -> None:

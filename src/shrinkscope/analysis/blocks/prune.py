@@ -158,7 +158,7 @@ class _Run:
             new = pruned_layer(name, layer.weight, self._counts[name], self._within, moments, self._damping)
             found[name] = new.to(self._network.weights[name].dtype)
             # What is stored goes on, rounded to its type.
-            layer.weight.copy_(found[name])
+            layer.weight = nn.Parameter(found[name].to(self._network.dtype), requires_grad=False)
         return found
 
     def _propagate(self, kind: str, number: int, block: nn.Module) -> None:

@@ -47,6 +47,14 @@ class Stream:
         """
         return torch.from_numpy(np.array(self._values[start : start + self._batch])).to(self._device)
 
+    def rows(self, chosen: list[int]) -> Tensor:
+        """Some sequences, in memory.
+
+        Args:
+            chosen: Which.
+        """
+        return torch.from_numpy(self._values[chosen]).to(self._device)
+
 
 class StreamWriter:
     """Receives hidden states batch by batch."""
@@ -62,6 +70,15 @@ class StreamWriter:
         """
         self._values[self._at : self._at + len(hidden)] = hidden.detach().cpu().numpy()
         self._at += len(hidden)
+
+    def put(self, rows: list[int], hidden: Tensor) -> None:
+        """Set some sequences; others stay zero.
+
+        Args:
+            rows: Which.
+            hidden: Shape (sequences, positions, width).
+        """
+        self._values[rows] = hidden.detach().cpu().numpy()
 
 
 @contextmanager
