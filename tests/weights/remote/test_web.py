@@ -2,7 +2,13 @@
 
 import io
 import math
+import random
 import socket
+import struct
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 
 import msgspec
@@ -266,3 +272,60 @@ def test_a_web_server_is_asked_for_nothing_to_be_sure_of_versions(server):
     assert server.requests == []
     with pytest.raises(WeightsError, match="a web server lists nothing; name one file"):
         path._connection.names(path._location)
+
+
+def test_several_threads_read_one_object(server):
+    content = server.objects["a.bin"] = random.Random(0).randbytes(1 << 24)
+    path = RemotePath(server.url("a.bin"))
+    ranges = [(k * 349_999 % (1 << 23), k * 54_321 % (3 << 20)) for k in range(200)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda one: path.read_range(*one), ranges))
+    assert all(piece == content[begin : begin + length] for piece, (begin, length) in zip(found, ranges, strict=True))
+
+
+def test_llama_cpp_files_and_packed_integers(server):
+    gguf = pytest.importorskip("gguf", reason="the package is in the extra `formats`")
+    values = np.random.default_rng(0).normal(0, 0.05, (300, 512)).astype(np.float32)
+    blocks = gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q8_0)
+    name = b"w.weight"
+    tokens = b"".join(struct.pack("<Q", 6) + b"%06d" % k for k in range(100_000))  # a vocabulary of 1.4 MB
+    key = struct.pack("<Q", 6) + b"tokens" + struct.pack("<IIQ", 9, 8, 100_000) + tokens
+    header = struct.pack("<4sIQQ", b"GGUF", 3, 1, 1) + key + struct.pack("<Q", len(name)) + name
+    header += struct.pack("<IQQIQ", 2, 512, 300, 8, 0)
+    server.objects["a.gguf"] = header.ljust(-(-len(header) // 32) * 32, b"\0") + blocks.tobytes()
+    weights = open_weights(server.url("a.gguf"))
+    assert len(server.requests) <= 6
+    expected = torch.from_numpy(gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType.Q8_0))
+    assert torch.equal(weights["w.weight"].read(), expected)
+    codes = torch.randint(-128, 128, (200, 300), dtype=torch.int8, generator=torch.Generator().manual_seed(1))
+    scale = torch.rand(200, 1, generator=torch.Generator().manual_seed(2)).half()
+    server.objects["i.safetensors"] = save({"w.weight": codes, "w.weight_scale": scale})
+    assert torch.equal(open_weights(server.url("i.safetensors"))["w.weight"].read(), codes.half() * scale)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of private memory is Linux's")
+def test_an_object_larger_than_the_memory_limit_is_compared(tmp_path):
+    script = """
+        import re, resource, sys
+        from pathlib import Path
+        import torch
+        from shrinkscope import compare
+        from shrinkscope.weights import open_weights
+
+        small, large = sys.argv[1:]
+        compare(small, small, threads=2)
+        now = 1024 * int(re.search(r"VmData:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+        resource.setrlimit(resource.RLIMIT_DATA, (now + 250_000_000, now + 250_000_000))
+        total = compare(large, large, threads=2).total
+        print(total.parameters, total.zeros, total.changed)
+    """
+    count = 150_000_000
+    header = b'{"w":{"dtype":"BF16","shape":[%d],"data_offsets":[0,%d]}}' % (count, 2 * count)
+    with RangeServer() as server:
+        server.objects["small.safetensors"] = save({"w": torch.ones(CHUNK + 1)})
+        server.objects["large.safetensors"] = struct.pack("<Q", len(header)) + header + bytes(2 * count)
+        urls = [server.url(f"{name}.safetensors") for name in ("small", "large")]
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(script), *urls], capture_output=True, text=True, timeout=120
+        )
+    assert done.stdout.split() == [str(count), str(count), "0"], done.stderr

@@ -27,8 +27,8 @@ class Status(msgspec.Struct, frozen=True):
 class RemotePath:
     """A checkpoint that fsspec can reach: ``s3://…``, ``gs://…``, ``https://…``, ``hf://…`` and others.
 
-    Only what is needed of it is read, always of the versions that it saw first. Its text, which goes into messages and reports, is without user, password and
-    query; these and the options go with it to other processes.
+    Only what is needed of it is read, always of the versions that it saw first. Its text, which goes into messages and
+    reports, is without user, password and query; these and the options go with it to other processes.
 
     Args:
         url: Of an object, or of a directory; on a web server the latter ends with a slash.
