@@ -214,13 +214,15 @@ def test_strata_of_one_case_each_have_nothing_to_compare():
 def test_too_few_cases_or_clusters_for_an_interval_say_so():
     x, y = related(9, seed=9)
     alone = concordance(x, y, clusters=[0] * 9)
-    assert (alone.lower, alone.reason) == (None, "no interval: one cluster shows no spread; give at least two")
+    assert (alone.lower, alone.reason) == (None, "no interval: 1 cluster is too few for one of 95 %")
     assert alone.measurable
-    # A ninth of the resamples of 3 cases repeat one case.
     few = concordance([1, 2, 3], [1, 3, 2])
-    assert few.lower is None
-    assert few.reason is not None
-    assert few.reason.startswith("no interval: undefined on ")
+    assert (few.lower, few.reason) == (None, "no interval: 3 cases are too few for one of 95 %")
+    # A ninth of the resamples of 4 cases of which 3 are alike repeat the three, and no more than 5 % may be undefined.
+    tied = concordance([1, 1, 1, 2], [1, 1, 3, 2])
+    assert tied.lower is None
+    assert tied.reason is not None
+    assert tied.reason.startswith("no interval: undefined on ")
 
 
 def test_impossible_requests_are_refused():

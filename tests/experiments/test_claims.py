@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from shrinkscope.experiments.agreement import cases_at, tables_of
 from shrinkscope.experiments.claims import Claims, claims
 
 METHODS, LEVELS, TRIALS, EPOCHS = ("lowest", "random", "highest"), (0.3, 0.5, 0.8), (1, 2, 3), (0, 1)
@@ -126,3 +127,12 @@ def test_a_sampled_divergence_below_zero_is_no_contrast_and_no_error(records: pd
     (bins,) = [c.bins for c in claims(noisy, ("pd_loss_test",)).contrasts if (c.ap, c.epoch) == ("ap3_student_t", 1)]
     # Half of the values are 0 or less: with each other they have no ratio above 1, with the rest an infinite one.
     assert sum(found.pairs for found in bins) > 0
+
+
+def test_all_tables_at_once_are_those_of_each_epoch(records: pd.DataFrame):
+    holed = records[(records.trial != 2) | (records.method != "lowest") | (records.epoch == 1)]
+    found = tables_of(holed)
+    assert list(found) == [("last", 0), ("last", 1)]
+    for (scope, epoch), table in found.items():
+        pd.testing.assert_frame_equal(table, cases_at(holed, scope, epoch), check_names=False)
+    assert found["last", 0]["ap2"].isna().sum() == len(LEVELS)

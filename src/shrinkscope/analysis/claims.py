@@ -5,14 +5,15 @@ resamples, so that what the two have in common (the networks, the evaluation dat
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import torch
 from torch import Tensor
 
-from shrinkscope.analysis.concordance import taus
+from shrinkscope.analysis.concordance import alone, extremes, taus
 from shrinkscope.analysis.pairs import Cases, Column, Labels, blocks, cases_of, missing
+from shrinkscope.analysis.spread import too_few
 from shrinkscope.errors import DataError
 from shrinkscope.performance.bootstrap import check_resampling, default_generator, percentile_interval
 
@@ -47,6 +48,8 @@ class PairedTau(msgspec.Struct, frozen=True, kw_only=True):
         upper: Upper end.
         confidence: Probability that the interval aims at.
         units: What was resampled: number of cases, or of clusters.
+        least: Lowest difference of a cluster by itself, where clusters are too few for an interval; otherwise None.
+        most: Highest difference of a cluster by itself, likewise.
         undefined: Resamples on which a tau does not exist; the interval leaves them out.
         signs: Sign test over the strata.
         measurable: Whether the difference exists.
@@ -66,6 +69,8 @@ class PairedTau(msgspec.Struct, frozen=True, kw_only=True):
     signs: SignTest
     measurable: bool
     reason: str | None
+    least: float | None = None
+    most: float | None = None
     status: str = "estimate"
 
 
@@ -150,34 +155,95 @@ def paired_tau(
     check_resampling(resamples, confidence)
     one, two = (cases_of(measure, outcome, clusters, strata) for measure in (first, second))
     both = cases_of(first, second, clusters, strata)
-    obstacle = missing(one) or missing(two)
-    values = (None, None, None) if obstacle else tuple(map(_tau, (one, two, both)))
-    if obstacle is None and None in values[:2]:
-        obstacle = "a measure or the outcome is constant within the cases that are compared, so it has no order"
-    lower = upper = None
-    undefined, reason = 0, obstacle
-    if obstacle is None and resamples:
-        drawn = torch.cat(
-            [taus(one, w) - taus(two, w) for w in one.weights(resamples, generator or default_generator())]
-        )
-        there = drawn[drawn.isfinite()]
-        undefined = len(drawn) - len(there)
-        if 2 * len(there) > len(drawn):
-            lower, upper = percentile_interval(there, confidence)
-        else:
-            reason = f"tau does not exist on {undefined} of {len(drawn)} resamples, so there is no interval"
+
+    def draw() -> Tensor:
+        found = [taus(one, w) - taus(two, w) for w in one.weights(resamples, generator or default_generator())]
+        return torch.cat(found) if found else torch.empty(0)
+
+    if (obstacle := missing(one) or missing(two)) is not None:
+        return not_paired(one, obstacle, confidence)
+    return from_parts(
+        one,
+        (_tau(one), _tau(two), _tau(both)),
+        draw,
+        lambda: taus(one, alone(one)) - taus(two, alone(two)),
+        lambda: _scores(one) - _scores(two),
+        confidence,
+    )
+
+
+def not_paired(cases: Cases, reason: str, confidence: float) -> PairedTau:
+    """A difference that does not exist.
+
+    Args:
+        cases: The cases.
+        reason: Why.
+        confidence: Probability that its interval would have aimed at.
+    """
     return PairedTau(
-        first=values[0],
-        second=values[1],
-        shared=values[2],
-        difference=None if obstacle or values[0] is None or values[1] is None else values[0] - values[1],
+        first=None,
+        second=None,
+        shared=None,
+        difference=None,
+        lower=None,
+        upper=None,
+        confidence=confidence,
+        units=cases.unit_count,
+        undefined=0,
+        signs=sign_test(0, 0),
+        measurable=False,
+        reason=reason,
+    )
+
+
+def from_parts(
+    cases: Cases,
+    values: tuple[float | None, float | None, float | None],
+    draw: Callable[[], Tensor],
+    separate: Callable[[], Tensor],
+    leads: Callable[[], Tensor],
+    confidence: float,
+) -> PairedTau:
+    """Put a paired difference together.
+
+    Args:
+        cases: The cases, none of them missing.
+        values: tau of the first measure, of the second, and of both with each other; None where it does not exist.
+        draw: Gives the difference on each resample; empty when no interval is wanted.
+        separate: Gives the difference in each unit by itself.
+        leads: Gives by how many pairs the first measure agrees more than the second, stratum by stratum.
+        confidence: Probability that the interval aims at.
+    """
+    first, second, shared = values
+    if first is None or second is None:
+        constant = "a measure or the outcome is constant within the cases that are compared, so it has no order"
+        return msgspec.structs.replace(
+            not_paired(cases, constant, confidence), first=first, second=second, shared=shared
+        )
+    drawn, lead = draw(), leads()
+    there = drawn[drawn.isfinite()]
+    undefined = len(drawn) - len(there)
+    lower = upper = least = most = reason = None
+    if cases.clustered and len(drawn) and (reason := too_few(cases, confidence)) is not None:
+        least, most = extremes(separate())
+    elif len(drawn) and 2 * len(there) <= len(drawn):
+        reason = f"tau does not exist on {undefined} of {len(drawn)} resamples, so there is no interval"
+    elif len(drawn):
+        lower, upper = percentile_interval(there, confidence)
+    return PairedTau(
+        first=first,
+        second=second,
+        shared=shared,
+        difference=first - second,
         lower=lower,
         upper=upper,
+        least=least,
+        most=most,
         confidence=confidence,
-        units=one.unit_count,
+        units=cases.unit_count,
         undefined=undefined,
-        signs=sign_test(0, 0) if obstacle else _signs(one, two),
-        measurable=obstacle is None,
+        signs=sign_test(int((lead > 0).sum()), int((lead < 0).sum()), int((lead == 0).sum())),
+        measurable=True,
         reason=reason,
     )
 
@@ -185,12 +251,6 @@ def paired_tau(
 def _tau(cases: Cases) -> float | None:
     value = float(taus(cases, torch.ones(1, cases.count, dtype=torch.float64)))
     return None if math.isnan(value) else value
-
-
-def _signs(one: Cases, two: Cases) -> SignTest:
-    """In how many strata the first measure agrees with the outcome in more pairs, net of those it contradicts."""
-    lead = _scores(one) - _scores(two)
-    return sign_test(int((lead > 0).sum()), int((lead < 0).sum()), int((lead == 0).sum()))
 
 
 def _scores(cases: Cases) -> Tensor:

@@ -5,6 +5,7 @@ too", is a statement about pairs of cases; tau, and the fraction of pairs that d
 """
 
 import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -12,17 +13,8 @@ import msgspec
 import torch
 from torch import Tensor
 
-from shrinkscope.analysis.pairs import (
-    Cases,
-    Column,
-    Labels,
-    Spread,
-    cases_of,
-    missing,
-    pair_sums,
-    resampled_spread,
-    unanimous_spread,
-)
+from shrinkscope.analysis.pairs import Cases, Column, Labels, cases_of, missing, pair_sums
+from shrinkscope.analysis.spread import Spread, resampled_spread, too_few, unanimous_spread
 from shrinkscope.performance.bootstrap import check_resampling, default_generator
 
 
@@ -41,6 +33,8 @@ class Concordance(msgspec.Struct, frozen=True, kw_only=True):
         clusters: Number of clusters that were resampled; None when the cases themselves were.
         pairs: Number of compared pairs that differ in both measures.
         discordant: Fraction of those pairs that the two measures order differently; None when there are none.
+        least: Lowest tau of a cluster by itself, where clusters are too few for an interval; otherwise None.
+        most: Highest tau of a cluster by itself, likewise.
         undefined: Resamples on which a measure is constant, so that tau does not exist; the interval leaves
             them out.
         measurable: Whether tau exists.
@@ -61,6 +55,8 @@ class Concordance(msgspec.Struct, frozen=True, kw_only=True):
     undefined: int
     measurable: bool
     reason: str | None
+    least: float | None = None
+    most: float | None = None
     status: Literal["estimate"] = "estimate"
 
 
@@ -81,7 +77,7 @@ def concordance(
         y: One value per case, for example a PD; only the order of either matters, so units are free.
         clusters: Label per case; cases of one cluster, for example of one trial, are resampled together because
             they are not independent. None resamples cases. An interval from a handful of clusters is rough, and
-            usually too narrow.
+            usually too narrow; fewer than four have none of 95 %, but their lowest and highest tau.
         strata: Label per case; only pairs within a stratum are compared, for example (trial, level, epoch) to
             compare methods.
         resamples: Number of resamples; 0 gives no interval.
@@ -103,16 +99,62 @@ def concordance(
     cases = cases_of(x, y, clusters, strata)
     once = torch.ones(1, cases.count, dtype=torch.float64)
     score, untied_x, untied_y, both = pair_sums(cases, once, partial(_all_relations, cases))[:, 0].tolist()
+
+    def draw() -> Tensor:
+        found = [taus(cases, weights) for weights in cases.weights(resamples, generator or default_generator())]
+        return torch.cat(found) if found else torch.empty(0)
+
+    return from_sums(cases, (score, untied_x, untied_y, both), draw, lambda: taus(cases, alone(cases)), confidence)
+
+
+def from_sums(
+    cases: Cases,
+    sums: Sequence[float],
+    draw: Callable[[], Tensor],
+    separate: Callable[[], Tensor],
+    confidence: float,
+) -> Concordance:
+    """Put a concordance together.
+
+    Args:
+        cases: The cases.
+        sums: Over all compared pairs: agreement, pairs that differ in x, in y, and in both.
+        draw: Gives tau on each resample; empty when no interval is wanted.
+        separate: Gives tau of each unit by itself.
+        confidence: Probability that the interval aims at.
+
+    Returns:
+        The concordance, not measurable where a value is missing or a measure is constant.
+    """
+    score, untied_x, untied_y, both = sums
     obstacle = missing(cases) or _constant(cases, untied_x, untied_y)
     if obstacle is not None:
         return _record(cases, confidence, None, 0, None, Spread(reason=obstacle))
     tau = score / math.sqrt(untied_x * untied_y)
-    if resamples and abs(score) == untied_x == untied_y:
+    drawn = draw()
+    # Cases that all agree have an exact interval however few they are. So would clusters, but beside clusters that do
+    # not all agree, which have none, it would read as if agreement made the result less certain.
+    few = cases.clustered and len(drawn) > 0 and too_few(cases, confidence) is not None
+    if len(drawn) and not few and abs(score) == untied_x == untied_y:
         spread = _unanimous(cases, score, confidence)
     else:
-        drawn = [taus(cases, weights) for weights in cases.weights(resamples, generator or default_generator())]
-        spread = resampled_spread(cases, torch.cat(drawn) if drawn else torch.empty(0), confidence)
-    return _record(cases, confidence, tau, round(both), (both - score) / (2 * both) if both else None, spread)
+        spread = resampled_spread(cases, drawn, confidence)
+    found = _record(cases, confidence, tau, round(both), (both - score) / (2 * both) if both else None, spread)
+    if not few:
+        return found
+    least, most = extremes(separate())
+    return msgspec.structs.replace(found, least=least, most=most)
+
+
+def alone(cases: Cases) -> Tensor:
+    """Weights that hold one unit each, shape (units, cases)."""
+    return (torch.arange(cases.unit_count)[:, None] == cases.units[None, :]).to(torch.float64)
+
+
+def extremes(values: Tensor) -> tuple[float | None, float | None]:
+    """Lowest and highest of the values that exist; None of none."""
+    there = values[values.isfinite()]
+    return (float(there.min()), float(there.max())) if len(there) else (None, None)
 
 
 def taus(cases: Cases, weights: Tensor) -> Tensor:

@@ -8,19 +8,8 @@ import msgspec
 import torch
 from torch import Tensor
 
-from shrinkscope.analysis.pairs import (
-    Cases,
-    Column,
-    Labels,
-    Spread,
-    blocks,
-    cases_of,
-    label_list,
-    missing,
-    pair_sums,
-    resampled_spread,
-    unanimous_spread,
-)
+from shrinkscope.analysis.pairs import Cases, Column, Labels, blocks, cases_of, label_list, missing, pair_sums
+from shrinkscope.analysis.spread import Spread, resampled_spread, too_few, unanimous_spread
 from shrinkscope.errors import DataError
 from shrinkscope.performance.bootstrap import check_resampling, default_generator
 
@@ -165,7 +154,9 @@ def concordance_by_contrast(
     once = torch.ones(1, cases.count, dtype=torch.float64)
     bins = len(bounds) - 1
     agree, differ, untied = pair_sums(cases, once, partial(_all_relations, cases, bounds)).view(3, bins).tolist()
-    drawn = _resampled(cases, bounds, resamples if any(differ) else 0, generator or default_generator())
+    few = cases.clustered and too_few(cases, confidence) is not None
+    wanted = resamples if any(differ) and not few else 0
+    drawn = _resampled(cases, bounds, wanted, generator or default_generator())
     return [
         _bin(cases, bounds, number, (agree[number], differ[number], untied[number]), drawn[number], confidence)
         for number in range(bins)
@@ -198,6 +189,8 @@ def _bin(
 def _spread(cases: Cases, bounds: Tensor, number: int, share: float | None, drawn: Tensor, confidence: float) -> Spread:
     if share is None:
         return Spread(reason="no pair of cases that differ in both measures has such a ratio")
+    if cases.clustered and (few := too_few(cases, confidence)) is not None:
+        return Spread(reason=few)
     if len(drawn) == 0 or share not in (0.0, 1.0):
         return resampled_spread(cases, drawn, confidence)
 

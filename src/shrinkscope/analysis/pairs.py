@@ -1,7 +1,6 @@
 """Pairs of cases: how two measures order them, counted over resamples of the cases or of clusters of cases."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Literal
 
 import msgspec
 import numpy
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 from shrinkscope.errors import DataError
-from shrinkscope.performance.bootstrap import percentile_interval, resample_counts
+from shrinkscope.performance.bootstrap import resample_counts
 
 # int beside float for checkers at run time, which do not promote it.
 Column = Sequence[float | int | None] | Sequence[float] | Sequence[int] | numpy.ndarray | Tensor
@@ -45,6 +44,14 @@ class Cases(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     def unit_count(self) -> int:
         """Number of units that are resampled."""
         return int(self.units.max()) + 1 if self.count else 0
+
+    @property
+    def nested(self) -> bool:
+        """Whether the units are clusters and each stratum lies within one, so that no pair joins two of them."""
+        if not self.clustered or not self.count:
+            return False
+        first = torch.zeros(int(self.strata.max()) + 1, dtype=torch.int64).scatter_(0, self.strata, self.units)
+        return bool((first[self.strata] == self.units).all())
 
     def signs(self, rows: slice) -> tuple[Tensor, Tensor]:
         """Return how the cases ``rows`` compare with every case in x and in y.
@@ -139,7 +146,8 @@ def pair_sums(cases: Cases, weights: Tensor, relate: Callable[[slice], Sequence[
     """Sum symmetric relations over all pairs of cases, weighted by how often each pair is in each resample.
 
     A resample that holds case i w_i times holds the pair (i, j) w_i w_j times; two copies of one case are tied
-    in everything, and no relation counts ties.
+    in everything, and no relation counts ties. Where pairs are compared within clusters only, each copy of a cluster
+    is one by itself, so that a cluster drawn w times counts w times.
 
     Args:
         cases: The cases.
@@ -149,6 +157,8 @@ def pair_sums(cases: Cases, weights: Tensor, relate: Callable[[slice], Sequence[
     Returns:
         Float64 sums of shape (relations, resamples); sums of integers are exact below 2**53.
     """
+    if cases.nested:
+        return _sums_of_units(cases, relate) @ _counts_of_units(cases, weights).T
     # No partial result exceeds this; float32 holds integers exactly below 2**24, and multiplies them twice as fast.
     largest = weights.sum(dim=1).max() * weights.max() if weights.numel() else 0
     counts = weights.to(torch.float32 if largest < 2**24 else torch.float64)
@@ -159,6 +169,23 @@ def pair_sums(cases: Cases, weights: Tensor, relate: Callable[[slice], Sequence[
         # Each unordered pair is met twice, as (i, j) and as (j, i).
         sums.append(torch.stack([product.sum(dim=1, dtype=torch.float64) / 2 for product in products]))
     return torch.stack(sums).sum(dim=0)
+
+
+def _sums_of_units(cases: Cases, relate: Callable[[slice], Sequence[Tensor]]) -> Tensor:
+    """Sums over the pairs of each unit, shape (relations, units)."""
+    found: list[Tensor] = []
+    for rows in blocks(cases.count):
+        matrices = relate(rows)
+        found = found or [torch.zeros(cases.unit_count, dtype=torch.float64) for _ in matrices]
+        for total, matrix in zip(found, matrices, strict=True):
+            total.index_add_(0, cases.units[rows], matrix.sum(dim=1, dtype=torch.float64) / 2)
+    return torch.stack(found)
+
+
+def _counts_of_units(cases: Cases, weights: Tensor) -> Tensor:
+    """How often each unit is in each resample, shape (resamples, units); all cases of a unit are in it as often."""
+    anyone = torch.zeros(cases.unit_count, dtype=torch.int64).scatter_(0, cases.units, torch.arange(cases.count))
+    return weights[:, anyone].to(torch.float64)
 
 
 def independent_pairs(cases: Cases, relate: Callable[[slice], Tensor]) -> int:
@@ -185,61 +212,6 @@ def independent_pairs(cases: Cases, relate: Callable[[slice], Tensor]) -> int:
             used[unit] = used[cases.units[partner]] = True
             found += 1
     return found
-
-
-class Spread(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be said about a statistic's uncertainty: an interval, how it was made, or why there is none."""
-
-    lower: float | None = None
-    upper: float | None = None
-    kind: Literal["bootstrap", "exact"] | None = None
-    standard_error: float | None = None
-    undefined: int = 0
-    reason: str | None = None
-
-
-def resampled_spread(cases: Cases, drawn: Tensor, confidence: float) -> Spread:
-    """Return the percentile interval of resampled values that may be NaN where the statistic does not exist.
-
-    Args:
-        cases: What was resampled.
-        drawn: The statistic on each resample, shape (resamples,); empty when no interval is wanted.
-        confidence: Probability that the interval aims at.
-
-    Returns:
-        The interval over the resamples on which the statistic exists; none when more are undefined than an
-        interval of this confidence leaves outside, because then it could end anywhere.
-    """
-    if len(drawn) == 0:
-        return Spread()
-    if cases.unit_count < 2:
-        return Spread(reason="no interval: one cluster shows no spread; give at least two")
-    defined = drawn[drawn.isfinite()]
-    undefined = len(drawn) - len(defined)
-    if undefined > (1 - confidence) * len(drawn):
-        where = f"undefined on {undefined} of {len(drawn)} resamples"
-        return Spread(undefined=undefined, reason=f"no interval: {where}; give more cases or clusters")
-    lower, upper = percentile_interval(defined, confidence)
-    error = float(defined.std(correction=1))
-    return Spread(lower=lower, upper=upper, kind="bootstrap", standard_error=error, undefined=undefined)
-
-
-def unanimous_spread(cases: Cases, relate: Callable[[slice], Tensor], confidence: float) -> Spread:
-    """Return the interval of the fraction of agreeing pairs when every pair agrees, so that resampling shows no spread.
-
-    Args:
-        cases: The cases.
-        relate: Which pairs there are, as for ``independent_pairs``.
-        confidence: Probability inside the two-sided interval.
-
-    Returns:
-        The Clopper-Pearson interval of as many independent pairs as there are, all agreeing, so that it
-        ends at 1.
-
-    Source: Clopper & Pearson, Biometrika 26 (1934), for as many successes as trials.
-    """
-    least = ((1 - confidence) / 2) ** (1 / independent_pairs(cases, relate))
-    return Spread(lower=least, upper=1.0, kind="exact")
 
 
 def label_list(name: str, labels: Labels, cases: int) -> list[Hashable]:

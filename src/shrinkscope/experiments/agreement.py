@@ -71,6 +71,27 @@ def cases_at(records: pd.DataFrame, scope: str, epoch: int) -> pd.DataFrame:
     return network.pivot_table(index=CASE, columns="metric", values="value", dropna=False, sort=True).reset_index()
 
 
+def tables_of(records: pd.DataFrame) -> dict[tuple[str, int], pd.DataFrame]:
+    """``cases_at`` of every scope and epoch, in one pass.
+
+    Args:
+        records: The long table of one run.
+
+    Returns:
+        (scope, epoch) → the networks; scopes in the order of the records, epochs ascending.
+    """
+    network = pruned_only(records.loc[records["layer"] == NETWORK])
+    wide = network.set_index(["scope", "epoch", *CASE, "metric"])["value"].unstack("metric")
+    found = {}
+    for scope in network["scope"].drop_duplicates().tolist():
+        for epoch, rows in wide.xs(scope, level="scope").groupby(level="epoch"):
+            cells = rows.droplevel("epoch")
+            # A cell of the grid that is not there is a row without numbers, not a smaller grid.
+            grid = pd.MultiIndex.from_product([sorted(set(cells.index.get_level_values(name))) for name in CASE])
+            found[scope, int(str(epoch))] = cells.reindex(grid.set_names(CASE)).reset_index()
+    return found
+
+
 def pruned_only(records: pd.DataFrame) -> pd.DataFrame:
     """The records of the pruned networks, without those of the dense ones."""
     return records.query(f"method != {DENSE!r}")

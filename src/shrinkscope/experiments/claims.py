@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 import pandas as pd
 
-from shrinkscope.analysis.claims import PairedTau, holm, paired_tau
-from shrinkscope.analysis.concordance import Concordance, concordance
+from shrinkscope.analysis.claims import PairedTau, holm
+from shrinkscope.analysis.concordance import Concordance
 from shrinkscope.analysis.contrast import ContrastBin, concordance_by_contrast
-from shrinkscope.experiments.agreement import aps_in, cases_at, pruned_only
+from shrinkscope.analysis.orders import Orders
+from shrinkscope.experiments.agreement import aps_in, pruned_only, tables_of
+from shrinkscope.experiments.conceded import Failure, conceded_failures
 
 PDS = ("pd_accuracy_test", "pd_accuracy_train", "pd_loss_test", "pd_loss_train")
 RATIOS = (1.0, 1.5, 2.0, 4.0, 10.0, math.inf)
@@ -83,34 +84,22 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     p_adjusted: float
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """A failure that the paper concedes, looked for in one study.
+class Claims(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that ``claims`` measures about one run.
 
     Attributes:
-        claim: What the text says.
-        scope: Part of the network that was pruned.
-        ap: Metric of the AP.
-        pd: Metric of the performance difference.
-        pairs: Pairs of networks (a trial and an epoch each) that bear on it and differ in both measures.
-        discordant: How many of them AP and PD order differently.
-        found: Whether there is such a pair; None without a pair.
+        concordance: Every AP with every PD, in every set of comparisons and epoch.
+        contrasts: By the ratio of the APs, at the first and the last epoch.
+        tests: Every AP3 against AP2 between the methods at one level, at the first and the last epoch.
+        together: The same between all networks of a trial, where methods and levels both differ.
+        effects: What each ingredient of an AP3 changes, between the methods at one level.
+        failures: Those that the text concedes.
     """
-
-    claim: str
-    scope: str
-    ap: str
-    pd: str
-    pairs: int
-    discordant: int
-    found: bool | None
-
-
-class Claims(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that ``claims`` measures about one run."""
 
     concordance: list[Claim]
     contrasts: list[Contrasts]
     tests: list[Test]
+    together: list[Test]
     effects: list[Test]
     failures: list[Failure]
 
@@ -132,12 +121,9 @@ def claims(records: pd.DataFrame, pds: tuple[str, ...] = PDS) -> Claims:
     present = set(pruned["metric"])
     measured = [name for name in pds if name in present]
     aps = [name for name in aps_in(pruned) if name != "relative_ap2"]
-    tables = {
-        (scope, epoch): cases_at(pruned, scope, epoch)
-        for scope in pruned["scope"].drop_duplicates().tolist()
-        for epoch in sorted(set(pruned.loc[pruned["scope"] == scope, "epoch"].tolist()))
-    }
+    tables = tables_of(pruned)
     ends = {key: cases for key, cases in tables.items() if key[1] in (0, max(k[1] for k in tables))}
+    against = [("AP3 against AP2", ap, "ap2") for ap in aps if ap != "ap2"]
     return Claims(
         concordance=[c for key, cases in tables.items() for c in _concordances(key, cases, aps, measured, key in ends)],
         contrasts=[
@@ -146,9 +132,11 @@ def claims(records: pd.DataFrame, pds: tuple[str, ...] = PDS) -> Claims:
             for ap in aps
             for name in measured
         ],
-        tests=_tests([("AP3 against AP2", ap, "ap2") for ap in aps if ap != "ap2"], ends, measured),
-        effects=_tests([effect for effect in EFFECTS if set(effect[1:]) <= present], ends, measured),
-        failures=[f for ap in aps for name in measured for f in _failures(tables, ap, name)],
+        # The paper compares methods at one level.
+        tests=_tests(against, ends, measured, ["trial", "level"]),
+        together=_tests(against, ends, measured, ["trial"]),
+        effects=_tests([e for e in EFFECTS if set(e[1:]) <= present], ends, measured, ["trial", "level"]),
+        failures=conceded_failures(tables, aps, measured),
     )
 
 
@@ -161,23 +149,23 @@ def _concordances(
         sets += [("methods", f"{100 * float(str(v)):g} %", rows, ["trial"]) for v, rows in cases.groupby("level")]
         sets += [("levels", str(method), rows, ["trial"]) for method, rows in cases.groupby("method", sort=False)]
     for compared, where, rows, strata in sets:
-        trials = rows["trial"].to_numpy()
+        orders = _orders(rows, [*aps, *pds], ["trial"], strata)
         for ap in aps:
             for name in pds:
-                found = concordance(
-                    rows[ap].to_numpy(),
-                    rows[name].to_numpy(),
-                    clusters=trials,
-                    strata=_labels(rows, strata),
-                    resamples=RESAMPLES,
-                )
+                found = orders.concordance(ap, name)
                 yield Claim(
                     scope=key[0], ap=ap, pd=name, compared=compared, where=where, epoch=key[1], concordance=found
                 )
 
 
+def _orders(rows: pd.DataFrame, metrics: list[str], clusters: list[str] | None, strata: list[str]) -> Orders:
+    columns = {name: rows[name].to_numpy() for name in metrics}
+    labels = None if clusters is None else _labels(rows, clusters)
+    return Orders(columns, clusters=labels, strata=_labels(rows, strata), resamples=RESAMPLES)
+
+
 def _labels(rows: pd.DataFrame, columns: list[str]) -> list[tuple]:
-    return list(rows[columns].itertuples(index=False, name=None))
+    return list(zip(*(rows[column].tolist() for column in columns), strict=True))
 
 
 def _bins(cases: pd.DataFrame, ap: str, name: str) -> list[ContrastBin]:
@@ -189,8 +177,15 @@ def _bins(cases: pd.DataFrame, ap: str, name: str) -> list[ContrastBin]:
 
 
 def _tests(
-    questions: list[tuple[str, str, str]], ends: dict[tuple[str, int], pd.DataFrame], pds: list[str]
+    questions: list[tuple[str, str, str]],
+    ends: dict[tuple[str, int], pd.DataFrame],
+    pds: list[str],
+    within: list[str],
 ) -> list[Test]:
+    """Paired tests of the networks that are alike in the columns ``within``."""
+    metrics = list(dict.fromkeys(name for question in questions for name in question[1:])) + pds
+    cells = {key: _orders(cases, metrics, None, within) for key, cases in ends.items()} if questions else {}
+    trials = {key: _orders(cases, metrics, ["trial"], within) for key, cases in ends.items()} if questions else {}
     found = [
         Test(
             question=question,
@@ -199,12 +194,12 @@ def _tests(
             second=second,
             pd=name,
             epoch=epoch,
-            over_cells=_paired(cases, first, second, name, None),
-            over_trials=_paired(cases, first, second, name, "trial"),
+            over_cells=cells[scope, epoch].paired(first, second, name),
+            over_trials=trials[scope, epoch].paired(first, second, name),
             p_adjusted=1.0,
         )
         for question, first, second in questions
-        for (scope, epoch), cases in ends.items()
+        for scope, epoch in ends
         for name in pds
     ]
     for question in {test.question for test in found}:
@@ -212,61 +207,3 @@ def _tests(
         for i, p in zip(same, holm([found[i].over_cells.signs.p for i in same]), strict=True):
             found[i] = msgspec.structs.replace(found[i], p_adjusted=p)
     return found
-
-
-def _paired(cases: pd.DataFrame, first: str, second: str, name: str, clusters: str | None) -> PairedTau:
-    return paired_tau(
-        cases[first].to_numpy(),
-        cases[second].to_numpy(),
-        cases[name].to_numpy(),
-        clusters=None if clusters is None else cases[clusters].to_numpy(),
-        strata=_labels(cases, ["trial", "level"]),  # the paper compares methods at one level
-        resamples=RESAMPLES,
-    )
-
-
-_LOWEST = "lowest magnitude, 30 % and 50 %: AP and PD disagree (figure 2)"
-_HIGHEST = "highest magnitude, 80 %: AP and PD disagree with the other methods (figures 14 to 17)"
-
-
-def _failures(tables: dict[tuple[str, int], pd.DataFrame], ap: str, name: str) -> Iterator[Failure]:
-    for scope in dict.fromkeys(key[0] for key in tables):
-        fine_tuned = [cases for key, cases in tables.items() if key[0] == scope]
-        chosen = [(_LOWEST, _two_levels), (_HIGHEST, _harshest)]
-        for claim, select in chosen:
-            pairs = [pair for cases in fine_tuned for pair in select(cases, ap, name)]
-            differing = [(a, b) for a, b in pairs if a * b != 0 and math.isfinite(a * b)]
-            wrong = sum((a > 0) != (b > 0) for a, b in differing)
-            yield Failure(
-                claim=claim,
-                scope=scope,
-                ap=ap,
-                pd=name,
-                pairs=len(differing),
-                discordant=wrong,
-                found=wrong > 0 if differing else None,
-            )
-
-
-def _two_levels(cases: pd.DataFrame, ap: str, name: str) -> Iterator[tuple[float, float]]:
-    """Signs of the differences in AP and PD between 50 % and 30 % of the lowest magnitudes removed, a pair a trial."""
-    lowest = cases[cases["method"] == "lowest"].set_index(["trial", "level"])
-    for trial in cases["trial"].drop_duplicates():
-        if {(trial, 0.3), (trial, 0.5)} <= set(lowest.index):
-            yield _signs(lowest.loc[(trial, 0.5)], lowest.loc[(trial, 0.3)], ap, name)
-
-
-def _harshest(cases: pd.DataFrame, ap: str, name: str) -> Iterator[tuple[float, float]]:
-    """Signs of the differences between "highest" and every other method at 80 %, a pair a trial and method."""
-    rows = cases[cases["level"] == 0.8].set_index(["trial", "method"])
-    for trial, method in rows.index:
-        if method != "highest" and (trial, "highest") in rows.index:
-            yield _signs(rows.loc[(trial, "highest")], rows.loc[(trial, method)], ap, name)
-
-
-def _signs(one: Any, other: Any, ap: str, name: str) -> tuple[float, float]:
-    def sign(metric: str) -> float:
-        a, b = float(one[metric]), float(other[metric])
-        return math.nan if math.isnan(a) or math.isnan(b) else float(a > b) - float(a < b)
-
-    return sign(ap), sign(name)
