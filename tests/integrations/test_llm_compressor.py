@@ -84,6 +84,8 @@ def test_a_small_level_stays_a_number():
 def test_what_it_cannot_be_told_is_refused():
     with pytest.raises(CompressionError, match="modifier is 'obs'; expected one of wanda, sparsegpt"):
         llm_compressor_recipe(llama_plan(), modifier="obs")
+    with pytest.raises(IntegrationError, match="the plan removes nothing: there is nothing to export"):
+        llm_compressor_recipe(Plan(rows=(PlanRow(layer="a.weight", weights=4, removed=0),), settings=SETTINGS))
     row = PlanRow(layer="attention.in_proj_weight", weights=4, removed=2)
     with pytest.raises(IntegrationError, match="llm-compressor prunes the weight of a module, and the plan prunes att"):
         llm_compressor_recipe(Plan(rows=(row,), settings=SETTINGS))

@@ -2,10 +2,25 @@
 
 from collections.abc import Sequence
 
-from shrinkscope.analysis.plan import Plan
+from shrinkscope.analysis.plan import Plan, PlanRow
 from shrinkscope.compression.checks import listing
 from shrinkscope.errors import IntegrationError
 from shrinkscope.version import version
+
+
+def pruned_rows(plan: Plan) -> list[PlanRow]:
+    """The rows of a plan that remove something.
+
+    Args:
+        plan: The plan.
+
+    Raises:
+        IntegrationError: If there are none.
+    """
+    rows = [row for row in plan.rows if row.removed]
+    if not rows:
+        raise IntegrationError("the plan removes nothing: there is nothing to export")
+    return rows
 
 
 def pruned_modules(plan: Plan, tool: str) -> dict[str, float]:
@@ -21,14 +36,12 @@ def pruned_modules(plan: Plan, tool: str) -> dict[str, float]:
     Raises:
         IntegrationError: If a layer is not the ``weight`` of a module, or nothing is pruned.
     """
-    rows = [row for row in plan.rows if row.removed]
+    rows = pruned_rows(plan)
     unnamed = [row.layer for row in rows if row.layer.rpartition(".")[2] != "weight"]
     if unnamed:
         raise IntegrationError(
             f"{tool} prunes the weight of a module, and the plan prunes {listing(unnamed)}; plan without it: keep=…"
         )
-    if not rows:
-        raise IntegrationError("the plan removes nothing: there is nothing to export")
     return {row.layer.removesuffix("weight").removesuffix("."): row.level for row in rows}
 
 

@@ -12,7 +12,7 @@ from shrinkscope.analysis.plan import Plan
 from shrinkscope.compression import Mask
 from shrinkscope.compression.locate import locate, places_of
 from shrinkscope.errors import IntegrationError
-from shrinkscope.integrations.layers import python_table, title
+from shrinkscope.integrations.layers import pruned_rows, python_table, title
 
 _SCRIPT = '''"""{title}
 
@@ -72,15 +72,12 @@ def torch_prune_script(plan: Plan) -> str:
             "torch.nn.utils.prune moves no weights, and this plan is for weights that make up for those that go: "
             "write them with shrinkscope prune --compensate, or export to llm-compressor"
         )
-    rows = [row for row in plan.rows if row.removed]
-    if not rows:
-        raise IntegrationError("the plan removes nothing: there is nothing to export")
     return _SCRIPT.format(
         title=title(plan),
         counts=python_table(
             "COUNTS",
             "weight → how many to remove, of how many",
-            [f"{json.dumps(row.layer)}: ({row.removed}, {row.weights})" for row in rows],
+            [f"{json.dumps(row.layer)}: ({row.removed}, {row.weights})" for row in pruned_rows(plan)],
         ),
         # The script's functions are these very ones, so that what is tested is what is written.
         functions="\n\n".join(inspect.getsource(function) for function in (prune_by_counts, make_permanent)),
