@@ -13,6 +13,8 @@ sixteen measured differences alone.
 
 import argparse
 import math
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,7 +110,8 @@ what the {MEASURED} measured differences give without any rung (their 5 % to 95 
 def page(records: pd.DataFrame, calibrations: int) -> str:
     """docs/prediction.md."""
     text = HEAD.format(calibrations=calibrations)
-    shares = []
+    shares: list[float] = []
+    tied: list[str] = []
     for title, column, direction, sign, scale, unit in (
         ("Loss", "losses", "rising", 1.0, 1.0, "nats"),
         ("Accuracy", "drop", "falling", -1.0, 100.0, "points"),
@@ -121,13 +124,31 @@ def page(records: pd.DataFrame, calibrations: int) -> str:
             measured = sign * scale * group[column].to_numpy(dtype=np.float64)
             found = coverage(group["kl_real"].to_numpy(dtype=np.float64), measured, direction, calibrations)
             shares.append(found.coverage)
+            if (same := _same(measured)) > 0.5:
+                tied.append(f"{network}, {family} ({title.lower()}, {same:.0%})")
             text += f"| {network} | {family} | {len(group)} | {found.coverage:.1%} ± {found.error:.1%} "
             text += f"| {found.answered:.0%} | {found.width:.3g} | {found.without:.3g} "
             text += f"| {found.missed:.3g} | {found.missed_without:.3g} |\n"
     text += f"\nCoverage runs from {min(shares):.1%} to {max(shares):.1%} over {len(shares)} rows. "
     return text + (
         "Where the interval is as wide as the one\nwithout a rung, the rung says little of the configurations of that "
-        "family: the [leaderboard](leaderboard.md) shows which\nthose are.\n"
+        "family: the [leaderboard](leaderboard.md) shows which\nthose are.\n" + _ties(tied)
+    )
+
+
+def _same(measured: NDArray[np.float64]) -> float:
+    """The share of the most frequent value."""
+    return float(np.unique(measured, return_counts=True)[1].max() / len(measured))
+
+
+def _ties(tied: Sequence[str]) -> str:
+    """Which rows say little, because most of their networks measure the same."""
+    if not tied:
+        return ""
+    rows = textwrap.fill("; ".join(tied), 118)
+    return (
+        "\nIn these rows more than half of the networks measure exactly the same (share in brackets): they have "
+        f"collapsed, an\ninterval of no width would hold most of them, and coverage above 95 % means nothing more.\n\n{rows}.\n"
     )
 
 
