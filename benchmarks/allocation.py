@@ -1,6 +1,6 @@
 """Accuracy after one-shot pruning, by who chose the sparsity of each layer: writes docs/allocation.md.
 
-    python benchmarks/allocation.py NETWORK LEVEL … [--seeds 0 1 2] [--for magnitude compensated]
+    python benchmarks/allocation.py NETWORK LEVEL … [--seeds 0 1 2] [--for magnitude compensated] [--untrained]
     python benchmarks/allocation.py --page     writes the page again from what was measured
 
 Each choice is carried out in several ways: the lowest magnitudes go, or the weights that the others can make up for;
@@ -129,10 +129,14 @@ class Bench:
         self.network.load_state_dict(self._state)
 
 
-def measure(name: str, levels: Sequence[float], seeds: Sequence[int], purposes: Sequence[str]) -> None:
+def measure(
+    name: str, levels: Sequence[float], seeds: Sequence[int], purposes: Sequence[str], *, trained: bool
+) -> None:
     """Measure what is missing, row by row."""
     kept = RESULTS / f"{name}.json"
     given = subject(name, DATA)
+    if not trained:
+        given = given._replace(training=None)
     for seed in seeds:
         bench = Bench(given, seed)
         for purpose in purposes:
@@ -165,10 +169,11 @@ def main() -> None:
     parser.add_argument("levels", nargs="*", type=float)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--for", nargs="+", dest="purposes", default=["magnitude", "compensated"])
+    parser.add_argument("--untrained", action="store_true", help="leave out the training after pruning")
     parser.add_argument("--page", action="store_true", help="write the page alone")
     asked = parser.parse_args()
     if not asked.page:
-        measure(asked.network, asked.levels, asked.seeds, asked.purposes)
+        measure(asked.network, asked.levels, asked.seeds, asked.purposes, trained=not asked.untrained)
     write_text(PAGE, page([row for name in NAMES for row in _read(RESULTS / f"{name}.json")]))
 
 

@@ -148,7 +148,8 @@ def _ties(tied: Sequence[str]) -> str:
     rows = textwrap.fill("; ".join(tied), 118)
     return (
         "\nIn these rows more than half of the networks measure exactly the same (share in brackets): they have "
-        f"collapsed, an\ninterval of no width would hold most of them, and coverage above 95 % means nothing more.\n\n{rows}.\n"
+        "collapsed, an\ninterval of no width would hold most of them, and coverage above 95 % means nothing more.\n\n"
+        f"{rows}.\n"
     )
 
 
