@@ -42,16 +42,19 @@ def help_of(*verbs: str) -> str:
     return "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
 
 
-def verbs() -> list[str]:
-    """The verbs of the program, in the order of its help."""
+def verbs() -> list[tuple[str, ...]]:
+    """The verbs of the program, in the order of its help, and those of its groups of verbs."""
     from shrinkscope.cli import app
 
-    return [command.callback.__name__ for command in app.registered_commands if command.callback is not None]
+    found = [(command.callback.__name__,) for command in app.registered_commands if command.callback is not None]
+    groups = [group.typer_instance for group in app.registered_groups]
+    inner = [(str(group.info.name), str(one.name)) for group in groups if group for one in group.registered_commands]
+    return [*found, *inner]
 
 
 def command_line_page() -> str:
     """The whole page."""
-    sections = [("shrinkscope", help_of()), *((f"shrinkscope {verb}", help_of(verb)) for verb in verbs())]
+    sections = [("shrinkscope", help_of()), *((f"shrinkscope {' '.join(verb)}", help_of(*verb)) for verb in verbs())]
     return HEAD + "".join(f"\n## `{title}`\n\n```text\n{text}\n```\n" for title, text in sections)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from shrinkscope.cli.blocks import blocks
 from shrinkscope.cli.claims import claims
 from shrinkscope.cli.demo import demo
 from shrinkscope.cli.diff import diff
@@ -63,6 +64,7 @@ app.command()(runs)
 app.command()(figures)
 app.command()(claims)
 app.command()(theory)
+app.add_typer(blocks)
 
 
 def main() -> None:

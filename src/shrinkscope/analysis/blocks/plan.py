@@ -206,9 +206,9 @@ class _Importances(Mapping[str, Tensor]):
 
 
 _NOTES: dict[str, str] = {
-    "informed": "Predicted for the weights of least |w|·‖x‖ going from each layer: prune with within = informed, or "
-    "with swept or compensated, which lose less.",
-    "magnitude": "Predicted for the lowest magnitudes going from each layer.",
+    "informed": "Predicted with the weights of least |w|·‖x‖ going from each layer, not the lowest magnitudes: prune "
+    "with informed, or with swept or compensated, which lose less.",
+    "magnitude": "Predicted with the lowest magnitudes going from each layer and the others staying as they are.",
 }
 
 
