@@ -24,6 +24,7 @@ from shrinkscope.weights import CHUNK, RemotePath, open_weights
 from shrinkscope.weights.remote import connection
 
 MIB = 1 << 20
+PARTS = ("qweight", "qzeros", "scales")
 
 
 @pytest.fixture(autouse=True)
@@ -301,6 +302,21 @@ def test_llama_cpp_files_and_packed_integers(server):
     scale = torch.rand(200, 1, generator=torch.Generator().manual_seed(2)).half()
     server.objects["i.safetensors"] = save({"w.weight": codes, "w.weight_scale": scale})
     assert torch.equal(open_weights(server.url("i.safetensors"))["w.weight"].read(), codes.half() * scale)
+
+
+def test_a_format_that_lies_by_columns_is_fetched_once(server):
+    generator = torch.Generator().manual_seed(4)
+    words = torch.randint(-(2**31), 2**31 - 1, (2048 // 8, 3000), dtype=torch.int32, generator=generator)
+    zeros = torch.randint(-(2**31), 2**31 - 1, (16, 3000 // 8), dtype=torch.int32, generator=generator)
+    scales = torch.rand(16, 3000, generator=generator).half()
+    parts = dict(zip(PARTS, (words, zeros, scales), strict=True))
+    state = {f"{name}.{part}": value.clone() for name in "kl" for part, value in parts.items()}
+    server.objects["a.safetensors"] = save(state)
+    dense = {f"{name}.weight": torch.ones(3000, 2048) for name in "kl"}
+    server.objects["b.safetensors"] = save(dense)
+    found = compare(server.url("b.safetensors"), server.url("a.safetensors"), threads=2)
+    assert found.rows == compare(dense, state).rows
+    assert server.sent <= 1.05 * sum(map(len, server.objects.values())) + 2 * MIB
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of private memory is Linux's")

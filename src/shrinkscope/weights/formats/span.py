@@ -46,22 +46,28 @@ class FileSpan(msgspec.Struct, frozen=True, kw_only=True):
             WeightsError: If the file has become shorter or has gone.
         """
         size = self.dtype.itemsize
-        raw = self._bytes(self.offset + start * size, max(stop - start, 0) * size)
-        if self.big_endian and size > 1:
-            raw = raw.reshape(-1, size).flip(1).reshape(-1)
-        if self.dtype == torch.bool:
-            return raw != 0
-        # A tensor at an odd place would make every kernel that reads it slow or wrong.
-        return (raw if raw.storage_offset() % size == 0 else raw.clone()).view(self.dtype)
+        return self._numbers(self._bytes(self.offset + start * size, max(stop - start, 0) * size))
 
     def load(self) -> Tensor:
-        """The whole tensor: pages come into memory when they are read."""
+        """The whole tensor, not to be changed: pages of a file come into memory when they are read."""
+        if isinstance(self.path, RemotePath) and self.nbytes:
+            raw = torch.frombuffer(self.path.read_whole(self.offset, self.nbytes), dtype=torch.uint8)
+            return self._numbers(raw).reshape(self.shape)
         return self.window(0, math.prod(self.shape)).reshape(self.shape)
 
     def view(self, name: str) -> TensorView:
         """This tensor under a name."""
         role = role_from_name(name, len(self.shape))
         return TensorView(name=name, shape=self.shape, dtype=self.dtype, role=role, load=self.load, window=self.window)
+
+    def _numbers(self, raw: Tensor) -> Tensor:
+        size = self.dtype.itemsize
+        if self.big_endian and size > 1:
+            raw = raw.reshape(-1, size).flip(1).reshape(-1)
+        if self.dtype == torch.bool:
+            return raw != 0
+        # A tensor at an odd place would make every kernel that reads it slow or wrong.
+        return (raw if raw.storage_offset() % size == 0 else raw.clone()).view(self.dtype)
 
     def _bytes(self, begin: int, length: int) -> Tensor:
         if length == 0:

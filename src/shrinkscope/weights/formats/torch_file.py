@@ -64,6 +64,8 @@ def _described(path: AnyPath) -> object:
             return _load(path, "cpu")
         try:
             described = _load(path, "meta")
+        except WeightsError:
+            raise
         except Exception:
             # Either it is damaged, or it holds tensors that cannot be described without their numbers: sparse ones.
             return _load(path, "cpu", mmap=True)

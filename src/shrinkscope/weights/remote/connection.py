@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -12,6 +13,8 @@ from shrinkscope.weights.remote.location import Location
 from shrinkscope.weights.remote.version import Version, changed
 
 _PAUSE = 0.5  # seconds before the second attempt
+
+_WHOLE = 1 << 27  # bytes of whole tensors that are kept, but for the last, which may be larger
 
 _Found = TypeVar("_Found")
 
@@ -32,6 +35,8 @@ class Connection:
         self._missing: dict[Location, FileNotFoundError | PermissionError] = {}
         self._unconfirmed: set[Location] = set()
         self._lock = threading.Lock()
+        self._whole: OrderedDict[tuple[Location, int, int], bytearray] = OrderedDict()
+        self._whole_lock = threading.Lock()
         self._backend: Backend | None = None
 
     def version(self, location: Location) -> Version | None:
@@ -76,6 +81,23 @@ class Connection:
             return self._tried(location, lambda: backend.range(location, known, start, stop))
 
         return self._blocks.read(location.url, known.size, begin, length, fetch)
+
+    def read_whole(self, location: Location, begin: int, length: int) -> bytearray:
+        """The bytes [begin, begin + length) of an object, not to be changed, and kept for the next who asks.
+
+        Formats that lie by columns ask for a whole tensor again for each block of rows, from several threads.
+
+        Raises:
+            WeightsError: As ``read`` does.
+        """
+        key = location, begin, length
+        with self._whole_lock:
+            if key not in self._whole:
+                while self._whole and length + sum(map(len, self._whole.values())) > _WHOLE:
+                    self._whole.popitem(last=False)
+                self._whole[key] = self.read(location, begin, length)
+            self._whole.move_to_end(key)
+            return self._whole[key]
 
     def confirm(self) -> None:
         """Ask whether what was read since the last call was of the versions that were opened.

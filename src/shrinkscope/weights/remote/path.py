@@ -165,6 +165,14 @@ class RemotePath:
         """
         return self._connection.read(self._location, begin, length)
 
+    def read_whole(self, begin: int, length: int) -> bytearray:
+        """The bytes [begin, begin + length), not to be changed: the last ones that were read so are kept.
+
+        Raises:
+            WeightsError: As ``read_range`` does.
+        """
+        return self._connection.read_whole(self._location, begin, length)
+
     def confirm(self) -> None:
         """Ask whether what was read here and beside it since the last call was what had been opened.
 
