@@ -202,6 +202,15 @@ def test_saved_tables_read_back(networks, tmp_path, suffix):
         ".json": lambda p: pd.DataFrame(json.loads(p.read_text())["rows"]),
     }
     table = readers[suffix](path)
+    if suffix != ".json":
+        total = table.iloc[-1]
+        assert (total["layer"], total["parameters"]) == ("all measured layers", comparison.total.parameters)
+        for name in ("ap2", "relative_ap2", "sparsity", "zeros_gained", "max_abs_delta"):
+            assert total[name] == pytest.approx(getattr(comparison.total, name), rel=1e-15)
+        for name, divergence in comparison.total.divergences.items():
+            assert total[name] == pytest.approx(divergence.value, rel=1e-15)
+        assert list(table["total"]) == [False] * len(comparison.rows) + [True]
+        table = table[~table["total"].astype(bool)]
     np.testing.assert_allclose(table["ap2"].astype(float), comparison.to_dataframe()["ap2"], rtol=1e-15)
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 

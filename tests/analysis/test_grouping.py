@@ -122,8 +122,12 @@ def test_groups_are_written_as_table_and_as_json(comparison, tmp_path):
     grouped.save(tmp_path / "groups.csv")
     grouped.save(tmp_path / "groups.parquet")
     table = pd.read_csv(tmp_path / "groups.csv")
-    assert list(table["group"]) == ["layers.0", "layers.1", "layers.2", "head"]
-    assert table["ap3_gaussian"].sum() == pytest.approx(comparison.total.divergences["ap3_gaussian"].value, rel=1e-12)
+    assert list(table["group"]) == ["layers.0", "layers.1", "layers.2", "head", "all measured layers"]
+    assert list(table["total"]) == [False] * 4 + [True]
+    assert table["ap3_gaussian"][:-1].sum() == pytest.approx(table["ap3_gaussian"].iloc[-1], rel=1e-12)
+    assert table["ap3_gaussian"].iloc[-1] == pytest.approx(
+        comparison.total.divergences["ap3_gaussian"].value, rel=1e-12
+    )
     assert list(pd.read_parquet(tmp_path / "groups.parquet").columns) == list(table.columns)
     found = json.loads(grouped.to_json())
     assert found["groups"]["by"] == "block"

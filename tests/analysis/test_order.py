@@ -3,7 +3,7 @@
 import pytest
 
 from shrinkscope.analysis.group import GroupRecord
-from shrinkscope.analysis.order import worst_first
+from shrinkscope.analysis.order import require_column, worst_first
 from shrinkscope.analysis.records import LayerRecord
 from shrinkscope.errors import SelectionError
 from shrinkscope.quantity import Quantity
@@ -50,3 +50,19 @@ def test_a_column_without_numbers_is_refused(column):
 
 def test_nothing_is_sorted_into_nothing():
     assert worst_first([], "relative_ap2") == ()
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_columns_that_there_may_be(grouped):
+    for column in ("relative_ap2", "cosine", "distinct", "square_dense", "ap3_gaussian"):
+        require_column(column, ["ap3_gaussian"], grouped=grouped)
+    require_column("effective_rank", [], grouped=grouped, rank=True)
+    with pytest.raises(
+        SelectionError, match="cannot sort by 'effective_rank'; it is computed with --rank alone; the col"
+    ):
+        require_column("effective_rank", [], grouped=grouped)
+    with pytest.raises(SelectionError, match="cannot sort by 'relativ_ap2'; did you mean 'relative_ap2'"):
+        require_column("relativ_ap2", [], grouped=grouped)
+    for column in ("shape", "layer", "role", "pattern", "measurable", "divergences", "ap3_gaussian"):
+        with pytest.raises(SelectionError, match=f"cannot sort by '{column}'"):
+            require_column(column, [], grouped=grouped)

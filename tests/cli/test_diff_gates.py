@@ -79,8 +79,8 @@ def test_files_are_written_although_a_gate_fails(files, tmp_path, monkeypatch, c
         arguments = ("--group-by", "block", "--out", str(tmp_path / name), "--fail-if", "ap2 > 1")
         assert run(monkeypatch, capsys, *files, *arguments)[0] == 1
     # The most damaged first.
-    assert list(pd.read_csv(tmp_path / "groups.csv")["group"]) == ["layers.1", "layers.0"]
-    assert list(pd.read_parquet(tmp_path / "groups.parquet")["ap2"]) == [25.0, 1.0]
+    assert list(pd.read_csv(tmp_path / "groups.csv")["group"]) == ["layers.1", "layers.0", "all measured layers"]
+    assert list(pd.read_parquet(tmp_path / "groups.parquet")["ap2"]) == [25.0, 1.0, 26.0]
     assert "failed: ap2 &gt; 1" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 

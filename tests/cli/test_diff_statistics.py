@@ -75,7 +75,8 @@ def test_tables_have_every_statistic_the_most_damaged_first(files, tmp_path, mon
     assert run(monkeypatch, capsys, "diff", *files, "--rank", *group, "--sort", "snr_db", "--out", str(path))[0] == 0
     table = pd.read_csv(path) if suffix == "csv" else pd.read_parquet(path)
     assert table[[*STATISTICS, *DIVERGENCES]].notna().all().all()
-    assert table["snr_db"].is_monotonic_increasing
+    assert list(table["total"]) == [False] * (len(table) - 1) + [True]
+    assert table["snr_db"][:-1].is_monotonic_increasing
 
 
 @pytest.mark.parametrize("column", ["zeros", "zeros_dense", "zeros_gained", "zeros_lost", "effective_rank", "cosine"])
@@ -119,3 +120,12 @@ def test_a_gpu_gives_the_same_numbers(files, monkeypatch, capsys):
         # Both sums are of float64.
         assert y["ap2"] == pytest.approx(x["ap2"], rel=1e-12)
         assert (y["zeros"], y["changed"]) == (x["zeros"], x["changed"])
+
+
+@pytest.mark.parametrize(
+    "option", [("--sort", "relativ_ap2"), ("--out", "x.xls"), ("--sort", "x", "--group-by", "block")]
+)
+def test_a_misspelt_column_or_suffix_is_said_before_anything_is_read(files, monkeypatch, capsys, option):
+    monkeypatch.setattr("shrinkscope.weights.open_weights", lambda *_: pytest.fail("something was read"))
+    code, _, err = run(monkeypatch, capsys, "diff", *files, *option)
+    assert (code, err.count("\n")) == (2, 1)

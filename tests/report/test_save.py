@@ -13,14 +13,15 @@ def test_the_suffix_decides_what_is_written(comparison: Comparison, tmp_path):
         save_comparison(comparison, tmp_path / name)
     assert (tmp_path / "c.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert len(json.loads((tmp_path / "c.json").read_text())["rows"]) == len(comparison.rows)
-    assert len(pd.read_csv(tmp_path / "c.csv")) == len(pd.read_parquet(tmp_path / "c.parquet")) == len(comparison.rows)
+    for table in (pd.read_csv(tmp_path / "c.csv"), pd.read_parquet(tmp_path / "c.parquet")):
+        assert list(table["layer"]) == [*(row.layer for row in comparison.rows), "all measured layers"]
 
 
 def test_an_explanation_keeps_performance_in_json_and_layers_in_tables(explanation: Explanation, tmp_path):
     for name in ("e.html", "e.json", "e.csv"):
         save_comparison(explanation, tmp_path / name)
     assert "accuracy" in json.loads((tmp_path / "e.json").read_text())["performance"]["test"]
-    assert list(pd.read_csv(tmp_path / "e.csv")["layer"]) == ["weight", "bias"]
+    assert list(pd.read_csv(tmp_path / "e.csv")["layer"]) == ["weight", "bias", "all measured layers"]
     assert "Performance before and after" in (tmp_path / "e.html").read_text(encoding="utf-8")
 
 
@@ -36,6 +37,6 @@ def test_groups_are_written_when_they_are_asked_for(comparison: Comparison, expl
     for name in ("g.json", "g.csv", "g.parquet"):
         save_comparison(comparison, tmp_path / name, group_by=by)
     assert len(json.loads((tmp_path / "g.json").read_text())["groups"]["rows"]) == len(groups)
-    assert len(pd.read_csv(tmp_path / "g.csv")) == len(pd.read_parquet(tmp_path / "g.parquet")) == len(groups)
+    assert len(pd.read_csv(tmp_path / "g.csv")) == len(pd.read_parquet(tmp_path / "g.parquet")) == len(groups) + 1
     save_comparison(explanation, tmp_path / "e.json", group_by=by)
     assert "performance" in json.loads((tmp_path / "e.json").read_text())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from shrinkscope.analysis.gates import GateVerdict, check, gate_columns
-from shrinkscope.analysis.group import flat_divergences
+from shrinkscope.analysis.group import TOTAL, flat_divergences, flat_group, merged
 from shrinkscope.analysis.grouping import Grouped, group_rows
 from shrinkscope.analysis.order import worst_first
 from shrinkscope.analysis.records import ComparisonRecord, LayerRecord, Settings, Total
@@ -47,20 +47,28 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         """Whether every value of both networks was compared bit by bit, and no bit differs."""
         return self.complete and all(row.changed == 0 and row.bitwise_equal is True for row in self.rows)
 
-    def to_dataframe(self) -> "pd.DataFrame":
+    def to_dataframe(self, *, total: bool = False) -> "pd.DataFrame":
         """The rows as a pandas table.
 
         Undefined numbers are NaN, an estimate has a ``…_standard_error`` column, and a comparison that was held against
         gates a column ``gates_failed`` with the rules that the row failed.
+
+        Args:
+            total: Adds a last row of all measured layers, and a column ``total`` that marks it.
         """
         import pandas as pd
 
         columns = [field for field in LayerRecord.__struct_fields__ if field != "divergences"]
         place = columns.index("measurable")
         columns[place:place] = self.columns()
-        table = pd.DataFrame([flat(row) for row in self.rows], columns=columns)
+        rows = [flat(row) for row in self.rows]
+        if total:
+            rows.append(flat_group(merged(TOTAL, self.rows)) | {"layer": TOTAL})
+        table = pd.DataFrame(rows, columns=columns)
         if self.gates:
-            table["gates_failed"] = [self._failed(row.layer) for row in self.rows]
+            table["gates_failed"] = [self._failed(name) for name in table["layer"]]
+        if total:
+            table["total"] = [False] * len(self.rows) + [True]
         return table
 
     def columns(self) -> list[str]:
@@ -170,7 +178,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return json_text(msgspec.to_builtins(self.record()) | {"gates": self.gates})
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the comparison to a .json, .csv or .parquet file, all or nothing.
+        """Write the comparison to a .json, .csv or .parquet file, the latter two with the total; all or nothing.
 
         Args:
             path: The file; its suffix decides the format.
@@ -178,7 +186,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             OutputError: If the suffix is another, or the file cannot be written.
         """
-        save_table(path, self.to_json, self.to_dataframe)
+        save_table(path, self.to_json, lambda: self.to_dataframe(total=True))
 
     def _failed(self, name: str) -> str:
         failed = [gate.rule for gate in self.gates if any(failure.name == name for failure in gate.failures)]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -67,6 +68,18 @@ class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):
     divergences: dict[str, Quantity] = {}
     measurable: bool = True
     reason: str | None = None
+
+
+TOTAL = "all measured layers"
+"""What the row of all layers together is called."""
+
+
+def flat_group(row: GroupRecord) -> dict[str, Any]:
+    """One row with its divergences as plain columns, without the names of its tensors."""
+    values = msgspec.structs.asdict(row)
+    divergences = values.pop("divergences")
+    del values["layers"]
+    return values | flat_divergences(divergences)
 
 
 def merged(name: str, rows: Sequence[LayerRecord]) -> GroupRecord:

@@ -3,11 +3,11 @@
 import os
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
 
-from shrinkscope.analysis.group import GroupRecord, flat_divergences, merged
+from shrinkscope.analysis.group import TOTAL, GroupRecord, flat_group, merged
 from shrinkscope.analysis.order import worst_first
 from shrinkscope.analysis.place import place_of, without_weight
 from shrinkscope.analysis.records import LayerRecord
@@ -49,11 +49,19 @@ class Grouped(msgspec.Struct, frozen=True, kw_only=True):
         rows = worst_first(self.rows, column)
         return Grouped(by=self.by, rows=rows, comparison=self.comparison.sorted_by(column))
 
-    def to_dataframe(self) -> "pd.DataFrame":
-        """The groups as a pandas table; their tensors are counted in ``measured`` and not listed."""
+    def to_dataframe(self, *, total: bool = False) -> "pd.DataFrame":
+        """The groups as a pandas table; their tensors are counted in ``measured`` and not listed.
+
+        Args:
+            total: Adds a last row of all measured layers, and a column ``total`` that marks it.
+        """
         import pandas as pd
 
-        return pd.DataFrame([_flat(row) for row in self.rows])
+        rows = [flat_group(row) for row in self.rows]
+        if not total:
+            return pd.DataFrame(rows)
+        together = flat_group(merged(TOTAL, self.comparison.rows))
+        return pd.DataFrame([*(row | {"total": False} for row in rows), together | {"total": True}])
 
     def to_json(self) -> str:
         """The whole comparison as JSON text, with the groups in ``groups``."""
@@ -61,7 +69,7 @@ class Grouped(msgspec.Struct, frozen=True, kw_only=True):
         return json_text(record | {"groups": {"by": self.by, "rows": self.rows}})
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the whole to a .json file, or the groups alone to a .csv or .parquet file, all or nothing.
+        """Write the whole to a .json file, or the groups and the total to a .csv or .parquet file, all or nothing.
 
         Args:
             path: The file; its suffix decides the format.
@@ -69,7 +77,7 @@ class Grouped(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             OutputError: If the suffix is another, or the file cannot be written.
         """
-        save_table(path, self.to_json, self.to_dataframe)
+        save_table(path, self.to_json, lambda: self.to_dataframe(total=True))
 
 
 def group_rows(rows: Iterable[LayerRecord], by: str) -> tuple[GroupRecord, ...]:
@@ -139,9 +147,3 @@ _KEYS: dict[str, Callable[[str], str]] = {
     "expert": lambda name: without_weight(expert_group(name) or name),
     "mixture": lambda name: mixture(name) or without_weight(name),
 }
-
-
-def _flat(row: GroupRecord) -> dict[str, Any]:
-    values = msgspec.structs.asdict(row)
-    del values["layers"]
-    return {name: value for name, value in values.items() if name != "divergences"} | flat_divergences(row.divergences)

@@ -2,7 +2,10 @@
 
 import math
 from collections.abc import Iterable
-from typing import TypeVar
+from difflib import get_close_matches
+from typing import Any, TypeVar, get_args, get_origin
+
+import msgspec
 
 from shrinkscope.analysis.group import GroupRecord
 from shrinkscope.analysis.records import LayerRecord
@@ -35,6 +38,33 @@ def worst_first(rows: Iterable[Row], column: str) -> tuple[Row, ...]:
     sign = 1.0 if column in SMALLEST_FIRST else -1.0
     order = sorted(range(len(listed)), key=lambda index: sign * known[index] if index in known else math.inf)
     return tuple(listed[index] for index in order)
+
+
+def require_column(column: str, divergences: Iterable[str], *, grouped: bool = False, rank: bool = False) -> None:
+    """Check that there may be a column to sort by, before hours go into a comparison.
+
+    Args:
+        column: What somebody wrote.
+        divergences: Columns of the latents.
+        grouped: Whether the rows are groups.
+        rank: Whether the effective rank is computed.
+
+    Raises:
+        SelectionError: If no row will have numbers of that name; the message names the one that may have been meant.
+    """
+    fields = msgspec.structs.fields(GroupRecord if grouped else LayerRecord)
+    numeric = [field.name for field in fields if {int, float} & _kinds(field.type)]
+    known = [name for name in (*numeric, *divergences) if rank or name != "effective_rank"]
+    if column not in known:
+        near = get_close_matches(column, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = "it is computed with --rank alone; " if column == "effective_rank" else hint
+        raise SelectionError(f"cannot sort by {column!r}; {hint}the columns are {', '.join(known)}")
+
+
+def _kinds(declared: Any) -> set[Any]:
+    """The types that a field may have; a tuple of numbers is no number."""
+    return {declared} if get_origin(declared) is tuple else {declared, *get_args(declared)}
 
 
 def number_of(row: LayerRecord | GroupRecord, column: str) -> float | None:

@@ -129,6 +129,7 @@ def diff(
         from shrinkscope.analysis.grouping import require_grouping
 
         require_grouping(group_by)
+    _require_output(sort, latents, out, grouped=group_by is not None, rank=rank)
     gates = _rules(fail_if or [], latents)
     mapping = rules_of(rename, rules, kept, heads)
     reading = {"ray": ray, "exact": exact, "threads": threads, "device": _gpu(device), "rank": rank}
@@ -151,6 +152,20 @@ def diff(
         print_gates(comparison)
     if not all(gate.passed for gate in comparison.gates):
         raise typer.Exit(EXIT_GATE)
+
+
+def _require_output(
+    sort: str, latents: "list[Latent | str] | None", out: Path | None, *, grouped: bool, rank: bool
+) -> None:
+    """Check what the result is to be sorted by and written to, likewise."""
+    from shrinkscope.analysis.order import require_column
+    from shrinkscope.latent import DEFAULT, resolve_latents
+    from shrinkscope.report.save import require_suffix
+
+    columns = (latent.column for latent in resolve_latents(latents or DEFAULT))
+    require_column(sort, columns, grouped=grouped, rank=rank)
+    if out is not None:
+        require_suffix(out)
 
 
 def _rules(texts: list[str], latents: "list[Latent | str] | None") -> "list[Rule]":

@@ -20,7 +20,8 @@ def save_comparison(
 
     Args:
         result: The comparison or the explanation.
-        path: The file; .html is a report, .json has everything, .csv and .parquet have the rows of the layers.
+        path: The file; .html is a report, .json has everything, .csv and .parquet have the rows of the layers and
+            the total, which a column of that name marks.
         group_by: ``layer``, ``block``, ``role``, ``expert`` or ``mixture``: .csv and .parquet have the rows of these
             groups, and the .json of a comparison has them as well; a report has groups in any case.
         sort: Column by which the rows of .csv, .parquet and of a comparison's .json are sorted, the most damaged
@@ -30,9 +31,7 @@ def save_comparison(
         SelectionError: If there is no grouping or no column of that name.
         OutputError: If the suffix is another, or the file cannot be written.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise OutputError(f"cannot write {path}: unknown suffix; expected one of {', '.join(SUFFIXES)}")
+    suffix = require_suffix(path)
     if suffix == ".html":
         # Drawing needs matplotlib, which the other formats can do without.
         from shrinkscope.report.html import comparison_report, write_report
@@ -49,3 +48,18 @@ def save_comparison(
         result.save(path)
     else:
         comparison.save(path)
+
+
+def require_suffix(path: str | os.PathLike[str]) -> str:
+    """The suffix of a file to write, in lower case; checked before hours go into what it shall hold.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OutputError: If nothing is written in that format.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise OutputError(f"cannot write {path}: unknown suffix; expected one of {', '.join(SUFFIXES)}")
+    return suffix
