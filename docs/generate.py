@@ -74,8 +74,8 @@ def write_theory(arguments: list[str]) -> None:
 def reproduction_page(pictures: bool = False, only: str | None = None) -> str:
     """The page of the reproduction from its exported records; with its pictures, or for one study alone."""
     from shrinkscope.experiments.exported import read_export
+    from shrinkscope.report.reproduced import study_of
     from shrinkscope.report.reproduction import reproduction_page as page
-    from shrinkscope.report.reproduction import study_of
 
     runs, records = read_export(DOCS / "reproduction.parquet")
     there = set(records.loc[records["method"] != "dense", "run"])
@@ -97,7 +97,7 @@ def draw_figures(run, records) -> None:
     """Draw the figures of the paper that are shown from one run."""
     from shrinkscope.report.figures.paper import BLOCKS, figure_names, paper_figure
     from shrinkscope.report.figures.paper_runs import source_of
-    from shrinkscope.report.reproduction import study_of
+    from shrinkscope.report.reproduced import study_of
 
     blocks = dict(zip(figure_names(BLOCKS), BLOCKS, strict=True))
     for name in FIGURES.get(study_of(run), ()):

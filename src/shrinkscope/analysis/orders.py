@@ -52,6 +52,7 @@ class Orders:
         signs = torch.stack([_signs(values[left], values[right]) for values in self._values.values()])
         self._strata = shared.strata[left]
         self._signs = signs
+        self._agreement = (signs[:, None, :] * signs[None, :, :]).flatten(0, 1).T.contiguous()
         self._units = shared.units[left], shared.units[right]
         self._once = self._sums(torch.ones(1, len(left), dtype=torch.float64))
         alone = torch.eye(shared.unit_count, dtype=torch.float64)
@@ -124,9 +125,8 @@ class Orders:
 
     def _sums(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Agreement of each two measures, (resamples, measures, measures), and pairs that differ in each."""
-        signs = self._signs
-        agreement = weights @ (signs[:, None, :] * signs[None, :, :]).flatten(0, 1).T
-        return agreement.view(len(weights), len(signs), len(signs)), weights @ signs.abs().T
+        measures = len(self._signs)
+        return (weights @ self._agreement).view(len(weights), measures, measures), weights @ self._signs.abs().T
 
     @staticmethod
     def _taus(sums: tuple[Tensor, Tensor]) -> Tensor:

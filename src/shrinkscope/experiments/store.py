@@ -13,7 +13,7 @@ import msgspec
 
 from shrinkscope.errors import StoreError
 from shrinkscope.experiments.exported import chosen_rows, write_export
-from shrinkscope.experiments.records import Cell, Record, Run
+from shrinkscope.experiments.records import NETWORK, Cell, Record, Run
 from shrinkscope.experiments.schema import CELL_COLUMNS, RECORD_COLUMNS, RUN_COLUMNS, connect, prepare
 
 if TYPE_CHECKING:
@@ -178,11 +178,12 @@ class Store:
         rows = self._rows("SELECT trial, scope, method, level FROM cells WHERE run = ?", (run,))
         return {Cell(trial=trial, scope=scope, method=method, level=level) for trial, scope, method, level in rows}
 
-    def records(self, run: str | None = None) -> "pd.DataFrame":
+    def records(self, run: str | None = None, *, totals: bool = False) -> "pd.DataFrame":
         """The long table: one row per run, trial, scope, method, level, epoch, layer and metric.
 
         Args:
             run: Key of one run; all runs by default.
+            totals: Leave out the rows of single layers.
 
         Returns:
             A table in an order that does not depend on which process wrote first; layers in the network's order, NaN
@@ -195,7 +196,9 @@ class Store:
 
         if run is not None:
             self.runs(run)
-        where, parameters = ("", ()) if run is None else ("WHERE run = ?", (run,))
+        chosen = {"run = ?": run, "layer = ?": NETWORK if totals else None}
+        given = {condition: value for condition, value in chosen.items() if value is not None}
+        where, parameters = f"WHERE {' AND '.join(given)}" if given else "", tuple(given.values())
         # Those of finished cells: the others have some of their epochs only.
         query = (
             f"SELECT {', '.join(RECORD_COLUMNS)} FROM records "  # noqa: S608

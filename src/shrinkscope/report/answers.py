@@ -4,14 +4,15 @@ from collections.abc import Iterator, Sequence
 
 from shrinkscope.experiments.claims import Test
 from shrinkscope.report.format import number
-from shrinkscope.report.markdown import interval, table
+from shrinkscope.report.markdown import spread, table
 from shrinkscope.report.reproduced import Reproduced
+from shrinkscope.report.together import PAPERS, PREDICTIVE, SAMPLED, advantages, together
 from shrinkscope.report.vocabulary import heading, term
 
-PREDICTIVE = "ap3_predictive"
-_SAMPLED, _GROUPED, _ROTATED = "ap3_student_t_sampled", "ap3_student_t_grouped", "ap3_gaussian_rotated"
-PAPERS = (_SAMPLED, _GROUPED, _ROTATED)
-"""The AP3s that the paper computes: Student-t as sampled and exact, and the non-diagonal Gaussian."""
+QUESTIONS = (
+    ("Does AP3 as in the paper add information to AP2?", PAPERS),
+    ("Does the predictive latent?", (PREDICTIVE,)),
+)
 
 
 def answers(found: Sequence[Reproduced]) -> str:
@@ -24,14 +25,28 @@ def answers(found: Sequence[Reproduced]) -> str:
         Markdown: a sentence for each question, and the comparisons that it counts.
     """
     parts = []
-    for question, measures in (
-        ("Does AP3 as in the paper add information to AP2?", PAPERS),
-        ("Does the predictive latent?", (PREDICTIVE,)),
-    ):
+    for question, measures in QUESTIONS:
         tests = [(one, test) for one in found for test in _asked(one, measures)]
         parts += [f"### {question}", _verdict([test for _, test in tests], measures), _table(tests)]
-    parts += list(_together(found)) + list(_noise(found))
+    parts += list(together(found)) + list(_noise(found))
     return "\n\n".join(parts)
+
+
+def conclusions(found: Sequence[Reproduced]) -> list[tuple[str, str]]:
+    """The same answers without their tables.
+
+    Args:
+        found: The studies.
+
+    Returns:
+        Questions and what the numbers say to them, as plain text.
+    """
+    said = [
+        (question, _verdict([test for one in found for test in _asked(one, measures)], measures))
+        for question, measures in QUESTIONS
+    ]
+    said.append(advantages(found))
+    return [(question, answer.replace("**", "")) for question, answer in said]
 
 
 def _asked(one: Reproduced, measures: Sequence[str]) -> Iterator[Test]:
@@ -74,7 +89,7 @@ def _table(tests: Sequence[tuple[Reproduced, Test]]) -> str:
             term(test.pd).label,
             number(test.over_cells.first, 2),
             number(test.over_cells.second, 2),
-            interval(test.over_cells.difference, test.over_cells.lower, test.over_cells.upper),
+            spread(test.over_cells),
             number(test.over_cells.shared, 2),
         ]
         for one, test in tests
@@ -82,30 +97,9 @@ def _table(tests: Sequence[tuple[Reproduced, Test]]) -> str:
     return table(("study", "AP3", "PD", "τ of AP3", "τ of AP2", "difference", "τ between them"), rows)
 
 
-def _together(found: Sequence[Reproduced]) -> Iterator[str]:
-    """All networks of a trial held against each other, where methods and levels both differ."""
-    yield "### And over methods and levels together?"
-    yield "τ over all pairs of networks of a trial, after fine-tuning:"
-    shown = ("ap2", _ROTATED, _GROUPED, _SAMPLED, PREDICTIVE)
-    rows: list[list[str]] = []
-    counts = {ap: [0, 0, 0] for ap in shown[1:]}
-    for one in found:
-        last = [c for c in one.claims.concordance if (c.compared, c.epoch) == ("all", one.last)]
-        for pd_name in dict.fromkeys(claim.pd for claim in last):
-            taus = {claim.ap: claim.concordance.tau for claim in last if claim.pd == pd_name}
-            rows.append([f"`{one.name}`", term(pd_name).label, *(number(taus.get(ap), 2) for ap in shown)])
-            for ap, count in counts.items():
-                tau, base = taus.get(ap), taus.get("ap2")
-                if tau is not None and base is not None:
-                    count[0 if tau > base else 1 if tau < base else 2] += 1
-    said = (f"{term(ap).label} {more} and {less}" for ap, (more, less, _) in counts.items() if more + less)
-    yield f"Rows in which τ is larger and in which it is smaller than that of AP2: {'; '.join(said) or 'none'}."
-    yield table(("study", "PD", *map(heading, shown)), rows)
-
-
 def _noise(found: Sequence[Reproduced]) -> Iterator[str]:
     """How noisy the paper's estimate is, beside its value."""
-    sampled = [(one, one.records.loc[one.records["metric"] == _SAMPLED]) for one in found]
+    sampled = [(one, one.records.loc[one.records["metric"] == SAMPLED]) for one in found]
     sampled = [(one, rows.loc[rows["value"] > 0]) for one, rows in sampled if len(rows)]
     if not sampled:
         return

@@ -1,19 +1,29 @@
 """The paper's claims about a study, as tables for the terminal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from shrinkscope.analysis.claims import PairedTau
 from shrinkscope.experiments.claims import Claims, Failure, Test
+from shrinkscope.report.answers import conclusions
 from shrinkscope.report.format import number, percent
+from shrinkscope.report.markdown import spread
+from shrinkscope.report.reproduced import Reproduced
 from shrinkscope.report.vocabulary import heading, scope_name, term
 
 CAVEAT = (
     "Hypothesis of each test: both APs order the networks of a trial at one level equally well. Intervals resample "
     "networks (95 %); the sign test counts trials × levels, which share data, and its p is adjusted by Holm's step "
     "over all comparisons of its kind in this study. Intervals over a handful of trials are rough."
+)
+INTERVALS = (
+    "τ is Kendall's, between the methods at one level within a trial; the difference from AP2 is that of τ on the same "
+    "networks. [ ] is a 95 % bootstrap interval: of τ over trials, of the difference over networks. ( ) is the lowest "
+    "and the highest trial, where there are too few trials for an interval: with three, one trial alone is drawn more "
+    "often than a tail of 5 % / 2 holds."
 )
 
 _WIDTH = 170
@@ -26,9 +36,7 @@ def print_claims(claims: Claims, *, console: Console | None = None) -> None:
         claims: What was measured.
         console: Where to print; standard output by default.
     """
-    to = console or Console()
-    if console is None and not to.is_terminal:
-        to = Console(width=_WIDTH)  # a file has no width; tables folded to 80 columns are hard to read
+    to = _console(console)
     for table in (_concordances(claims), _contrasts(claims), _tests(claims.tests, "Does AP3 add to AP2?")):
         to.print(table)
     if claims.effects:
@@ -37,15 +45,57 @@ def print_claims(claims: Claims, *, console: Console | None = None) -> None:
     to.print(CAVEAT, style="dim")
 
 
+def print_conclusions(found: Sequence[Reproduced], *, console: Console | None = None) -> None:
+    """Print what several studies say to the doubt about AP3: the answers, and one table of all studies.
+
+    Args:
+        found: The studies.
+        console: Where to print; standard output by default.
+    """
+    to = _console(console)
+    for question, answer in conclusions(found):
+        to.print(f"[bold]{question}[/bold]\n{escape(answer)}\n", highlight=False)
+    to.print(_overview(found))
+    to.print(escape(INTERVALS), style="dim", highlight=False)
+
+
+def _console(given: Console | None) -> Console:
+    to = given or Console()
+    # A file has no width; tables folded to 80 columns are hard to read.
+    return Console(width=_WIDTH) if given is None and not to.is_terminal else to
+
+
+def _overview(found: Sequence[Reproduced]) -> Table:
+    pds = list(dict.fromkeys(claim.pd for one in found for claim in one.claims.concordance))
+    columns = [name for pd_name in pds for name in (f"τ, {term(pd_name).label}", "difference from AP2")]
+    table = _table("After the last epoch of fine-tuning", "study", "pruned", "AP", *columns)
+    for one in found:
+        last = [c for c in one.claims.concordance if (c.compared, c.where, c.epoch) == ("methods", "", one.last)]
+        taus = {(c.scope, c.ap, c.pd): c.concordance for c in last}
+        tests = {(t.scope, t.first, t.pd): t.over_cells for t in one.claims.tests if t.epoch == one.last}
+        for scope, ap in dict.fromkeys(key[:2] for key in taus):
+            cells = []
+            for name in pds:
+                tau, test = taus.get((scope, ap, name)), tests.get((scope, ap, name))
+                cells += ["n/a" if tau is None else spread(tau), "" if test is None else spread(test)]
+            table.add_row(one.name, scope_name(scope), heading(ap), *map(escape, cells))
+    return table
+
+
 def _concordances(claims: Claims) -> Table:
     last = max((claim.epoch for claim in claims.concordance), default=0)
     pds = list(dict.fromkeys(claim.pd for claim in claims.concordance))
     found = {(c.scope, c.compared, c.where, c.ap, c.pd): c for c in claims.concordance if c.epoch == last}
-    table = _table(f"Kendall's τ of AP with PD after epoch {last} [95 % over trials]", "pruned", "compared", "AP", *pds)
+    table = _table(
+        f"Kendall's τ of AP with PD after epoch {last} [95 % over trials] (lowest to highest trial)",
+        "pruned",
+        "compared",
+        "AP",
+        *pds,
+    )
     for scope, compared, where, ap in dict.fromkeys(key[:4] for key in found):
         cells = [found[scope, compared, where, ap, name].concordance for name in pds]
-        taus = [_interval(c.tau, c.lower, c.upper) for c in cells]
-        table.add_row(scope_name(scope), f"{compared} {where}".strip(), heading(ap), *taus)
+        table.add_row(scope_name(scope), f"{compared} {where}".strip(), heading(ap), *map(spread, cells))
     return table
 
 
@@ -75,7 +125,7 @@ def _tests(tests: Iterable[Test], title: str) -> Table:
             number(pair.first, 2),
             number(pair.second, 2),
             number(pair.shared, 2),
-            _interval(pair.difference, pair.lower, pair.upper),
+            spread(pair),
             _signs(pair, test.p_adjusted),
         )
     return table
@@ -93,11 +143,6 @@ def _failures(failures: Iterable[Failure]) -> Table:
         names = scope_name(failure.scope), heading(failure.ap), term(failure.pd).label
         table.add_row(failure.claim, *names, answer, shares)
     return table
-
-
-def _interval(value: float | None, lower: float | None, upper: float | None) -> str:
-    ends = "" if lower is None else f" [{number(lower, 2)}, {number(upper, 2)}]"
-    return number(value, 2) + ends
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -1,14 +1,16 @@
 """A run as the page of the reproduction has it: what it is of, what it measured, and what it is held against."""
 
+import json
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 import pandas as pd
 
 from shrinkscope.analysis.concordance import Concordance, concordance
-from shrinkscope.experiments.agreement import cases_at
+from shrinkscope.experiments.agreement import cases_at, pruned_only
 from shrinkscope.experiments.baselines import BASELINES, with_baselines
-from shrinkscope.experiments.claims import RESAMPLES, Claims
+from shrinkscope.experiments.claims import RESAMPLES, Claims, claims
 from shrinkscope.experiments.records import DENSE, NETWORK, Run
 from shrinkscope.report.figures.paper import named
 from shrinkscope.report.figures.paper_runs import source_of
@@ -33,10 +35,39 @@ class Reproduced(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     claims: Claims
     last: int
 
+    def cases(self) -> list[pd.DataFrame]:
+        """The networks after fine-tuning, a table for each part of the network that was pruned."""
+        totals = self.records.loc[self.records["layer"] == NETWORK]
+        scopes = pruned_only(totals)["scope"].drop_duplicates().tolist()
+        return [cases_at(totals, scope, self.last) for scope in scopes]
+
     @property
     def title(self) -> str:
         """Network and data."""
         return named(source_of(self.run.run, self.run.config))
+
+
+def study_of(run: Run) -> str:
+    """Name of the study that a run is of.
+
+    Args:
+        run: The run.
+    """
+    return str(json.loads(run.config).get("name", "unnamed"))
+
+
+def reproduced(run: Run, records: pd.DataFrame, pds: tuple[str, ...], epochs: Collection[int] = ()) -> Reproduced:
+    """Measure the claims of one run.
+
+    Args:
+        run: The run.
+        records: Its long table, with a pruned network at least.
+        pds: Performance differences to hold the APs against.
+        epochs: Epochs to measure beside the first and the last.
+    """
+    there = sorted(set(pruned_only(records)["epoch"].tolist()))
+    shown = records.loc[records["epoch"].isin([epoch for epoch in there if epoch in {0, *epochs, there[-1]}])]
+    return Reproduced(run=run, name=study_of(run), records=records, claims=claims(shown, pds), last=there[-1])
 
 
 def set_up(config: dict[str, Any]) -> tuple[str, str, str, str]:

@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 import pandas as pd
 
-from shrinkscope.experiments.agreement import pruned_only
 from shrinkscope.experiments.baselines import BASELINES
-from shrinkscope.experiments.claims import Claims, Test, claims
+from shrinkscope.experiments.claims import Claims, Test
 from shrinkscope.experiments.records import Run
 from shrinkscope.report.answers import answers
 from shrinkscope.report.format import number, percent
-from shrinkscope.report.markdown import interval, table
-from shrinkscope.report.reproduced import Reproduced, baseline_rows, dense_accuracy, set_up
+from shrinkscope.report.markdown import spread, table
+from shrinkscope.report.reproduced import Reproduced, baseline_rows, dense_accuracy, reproduced, set_up
 from shrinkscope.report.vocabulary import heading, term
 
 PDS = ("pd_accuracy_test", "pd_loss_test")
@@ -32,35 +31,13 @@ def reproduction_page(runs: Sequence[Run], records: pd.DataFrame, before: str, p
     Returns:
         Markdown; the same for the same records.
     """
-    found = [_reproduced(run, records.loc[records["run"] == run.run]) for run in runs]
+    found = [reproduced(run, records.loc[records["run"] == run.run], PDS, SHOWN) for run in runs]
     parts = [before.rstrip(), "## What was run", _runs_table(found), "## Answers", answers(found)]
     for one in found:
         parts += [f"## {one.name}", *_study(one)]
         if one.name in pictures:
             parts.append(pictures[one.name].strip())
     return "\n\n".join(parts) + "\n"
-
-
-def study_of(run: Run) -> str:
-    """Name of the study that a run is of.
-
-    Args:
-        run: The run.
-    """
-    return str(json.loads(run.config)["name"])
-
-
-def _reproduced(run: Run, records: pd.DataFrame) -> Reproduced:
-    pruned = pruned_only(records)
-    epochs = sorted(set(pruned["epoch"].tolist()))
-    shown = records.loc[records["epoch"].isin([epoch for epoch in epochs if epoch in {*SHOWN, epochs[-1]}])]
-    return Reproduced(
-        run=run,
-        name=study_of(run),
-        records=records,
-        claims=claims(shown, PDS),
-        last=epochs[-1],
-    )
 
 
 def _runs_table(found: Sequence[Reproduced]) -> str:
@@ -76,9 +53,15 @@ def _runs_table(found: Sequence[Reproduced]) -> str:
 
 
 def _study(one: Reproduced) -> Iterator[str]:
+    trials = one.records["trial"].nunique()
+    kind = (
+        "a 95 % bootstrap interval over the trials"
+        if any(claim.concordance.lower is not None for claim in one.claims.concordance)
+        else f"that of the lowest and the highest trial: {trials} are too few for an interval"
+    )
     yield (
-        f"Kendall's τ of each measure with PD between the methods at one level, within a trial, with a 95 % bootstrap "
-        f"interval over the trials. Before fine-tuning is epoch 0, after it epoch {one.last}."
+        f"Kendall's τ of each measure with PD between the methods at one level, within a trial, with {kind}. Before "
+        f"fine-tuning is epoch 0, after it epoch {one.last}."
     )
     yield _main_table(one)
     yield "AP3 against AP2 on the same networks: difference in τ (interval over networks), and τ between the two."
@@ -100,11 +83,9 @@ def _main_table(one: Reproduced) -> str:
     found = {(c.ap, c.pd, c.epoch): c.concordance for c in one.claims.concordance if _over(c, "methods")}
     aps = list(dict.fromkeys(key[0] for key in found))
     ends = [(pd_name, epoch) for pd_name in PDS for epoch in (0, one.last)]
-    rows = [
-        [term(ap).label, *(interval(c.tau, c.lower, c.upper) for c in (found[ap, *end] for end in ends))] for ap in aps
-    ]
+    rows = [[term(ap).label, *(spread(found[ap, *end]) for end in ends)] for ap in aps]
     for name, cells in baseline_rows(one, ends).items():
-        rows.append([f"*{BASELINES[name]}*", *(interval(c.tau, c.lower, c.upper) for c in cells)])
+        rows.append([f"*{BASELINES[name]}*", *map(spread, cells)])
     return table(("measure", *(f"{term(name).label}, epoch {epoch}" for name, epoch in ends)), rows)
 
 
@@ -126,7 +107,7 @@ def _tests_table(tests: Sequence[Test], what: str) -> str:
                 str(test.epoch),
                 number(pair.first, 2),
                 number(pair.second, 2),
-                interval(pair.difference, pair.lower, pair.upper),
+                spread(pair),
                 number(pair.shared, 2),
                 f"{pair.signs.better} : {pair.signs.worse} ({pair.signs.tied} alike), p = {number(test.p_adjusted, 2)}",
             ]
