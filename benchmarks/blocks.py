@@ -1,7 +1,7 @@
 """Language models pruned block by block: which allocation, and which pruning within a layer, keeps the perplexity.
 
     .venv/bin/python benchmarks/blocks.py stories --data ../shared/data            half an hour on one core
-    .venv/bin/python benchmarks/blocks.py minilm --minilm DIR [--text FILE …]       ten minutes
+    .venv/bin/python benchmarks/blocks.py minilm --minilm DIR [--text FILE …]       two minutes
 
 stories260K, in the layout of Hugging Face, at 50, 60 and 70 % of the weights of the blocks' linear layers. It is judged
 on sequences that the dense network itself has written; others of these, drawn with another seed, are what plans and
@@ -34,6 +34,9 @@ from shrinkscope.performance import synthetic_tokens
 SPARSITIES = (0.5, 0.6, 0.7)
 SEQUENCES, POSITIONS, PLANNED = 128, 128, 64
 """Sequences to gather moments on and, others, to judge on; their length; how many of the former plans see."""
+
+PASSAGES = 32
+"""Of the encoder, likewise to gather moments on and to judge on."""
 
 ROWS: dict[str, dict[str, str]] = {
     "uniform": {"allocation": "uniform"},
@@ -89,7 +92,7 @@ def minilm(dense: Path, texts: list[Path], folder: Path) -> None:
     ids = AutoTokenizer.from_pretrained(dense)(words, add_special_tokens=False, truncation=False)["input_ids"]
     whole = torch.tensor(ids[: len(ids) // (POSITIONS - 2) * (POSITIONS - 2)]).view(-1, POSITIONS - 2)
     ends = torch.tensor([[101], [102]]).expand(2, len(whole))
-    tokens = torch.cat([ends[0][:, None], whole, ends[1][:, None]], dim=1)[: 2 * SEQUENCES]
+    tokens = torch.cat([ends[0][:, None], whole, ends[1][:, None]], dim=1)[: 2 * PASSAGES]
     seen, judged = tokens[::2], tokens[1::2]
     print(f"{len(seen)} passages to gather moments on, {len(judged)} to judge on, of {POSITIONS} tokens each\n")
     before = embeddings(dense, judged, folder)

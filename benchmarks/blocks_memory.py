@@ -58,7 +58,7 @@ def make_checkpoint(folder: Path, blocks: int, width: int) -> int:
         "vocab_size": vocabulary,
     }
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 

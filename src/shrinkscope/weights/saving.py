@@ -26,7 +26,10 @@ def save_tensors(
     """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
+        mode = temporary.stat().st_mode
         try:
             save_file(plain, temporary, metadata=dict(metadata or {}))
+            # safetensors writes a new file, which its owner alone may read.
+            temporary.chmod(mode)
         except SafetensorError as error:
             raise OutputError(f"cannot write {path}: {error}; is the disk full?") from error

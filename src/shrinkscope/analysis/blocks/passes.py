@@ -163,6 +163,7 @@ class Passes:
                     self._hand_over(layers, dense, sums, receive)
             if not apart:
                 self._hand_over(layers, dense, sums, receive)
+        self._path("gradient", number + 1).unlink()
 
     @staticmethod
     def _hand_over(
