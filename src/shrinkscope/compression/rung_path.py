@@ -1,0 +1,102 @@
+"""What the weights of one layer are on each of a few rungs, the mildest first."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from shrinkscope.compression.quantise import UniformQuantisation
+
+
+class CompressionPath(Protocol):
+    """One layer from dense to the harshest position that it can take."""
+
+    @property
+    def size(self) -> int:
+        """The harshest position; 0 is dense."""
+        ...
+
+    def weight(self, removed: int, /) -> Tensor:
+        """The weights at a position, of the layer's shape."""
+        ...
+
+    def change(self, gradient: Tensor, /) -> Tensor:
+        """First-order change of a function of the weights, at every position."""
+        ...
+
+    def settle(self, removed: int, /) -> None:
+        """Make a position exact, where it was read off between others."""
+        ...
+
+
+class RungPath:
+    """One layer's weights on a few rungs, of which the first is dense.
+
+    Args:
+        rungs: The weights on each rung, all of one shape, the dense ones first.
+    """
+
+    def __init__(self, rungs: Sequence[Tensor]) -> None:
+        self._rungs = tuple(rung.detach() for rung in rungs)
+
+    @property
+    def size(self) -> int:
+        """The last rung."""
+        return len(self._rungs) - 1
+
+    def weight(self, position: int, /) -> Tensor:
+        """The weights on a rung, of the layer's shape.
+
+        Args:
+            position: 0 is dense.
+        """
+        return self._rungs[position]
+
+    def change(self, gradient: Tensor, /) -> Tensor:
+        """What a function of the weights changes by on each rung, to first order.
+
+        Args:
+            gradient: Of the function in the weights, of the layer's shape.
+
+        Returns:
+            Float64 of length size + 1, on the CPU: Σ g·(w(n) − w(0)) on rung n.
+        """
+        terms = [(gradient.double() * (rung.double() - self._rungs[0].double())).sum() for rung in self._rungs]
+        return torch.stack(terms).cpu()
+
+    def settle(self, position: int, /) -> None:
+        """Nothing: every rung is exact.
+
+        Args:
+            position: 0 is dense.
+        """
+
+
+def bits_path(name: str, weight: Tensor, widths: Sequence[int]) -> RungPath:
+    """A layer dense, then rounded to each width with a step for each output channel.
+
+    Args:
+        name: The layer, for messages.
+        weight: The dense weight.
+        widths: Bits for each weight, the widest first.
+
+    Raises:
+        CompressionError: If a width or a weight cannot be quantised.
+    """
+    return RungPath([weight, *(quantised(name, weight, bits) for bits in widths)])
+
+
+def quantised(name: str, weight: Tensor, bits: int) -> Tensor:
+    """A weight rounded to symmetric levels with a step for each output channel.
+
+    Args:
+        name: The layer, for messages.
+        weight: The dense weight.
+        bits: For each weight, 1 to 16.
+
+    Raises:
+        CompressionError: If the weight cannot be quantised so.
+    """
+    method = UniformQuantisation(bits=bits, granularity="channel")
+    return method.compress({name: weight})[name]
