@@ -35,10 +35,11 @@ def test_names_are_escaped_on_web_servers_alone():
         ("abfs://box@account.host/a.pt", "abfs://box@account.host/a.pt"),
         ("hf://org/model@main/a.pt", "hf://org/model@main/a.pt"),
         ("s3://box/a.pt?versionId=7", "s3://box/a.pt?…"),
+        ("http://me@[::1]:80/a*.pt", "http://[::1]:80/a*.pt"),
     ],
 )
 def test_nothing_secret_is_shown(url, shown):
-    assert masked(url) == shown
+    assert masked(url) == Location.of(url).shown == shown
 
 
 def test_a_key_tells_objects_apart_and_forgets_signatures():

@@ -77,7 +77,8 @@ class Connection:
         def fetch(start: int, stop: int) -> bytes | bytearray:
             backend = self._opened()
             if not backend.tells_versions:
-                self._unconfirmed.add(location)
+                with self._lock:
+                    self._unconfirmed.add(location)
             return self._tried(location, lambda: backend.range(location, known, start, stop))
 
         return self._blocks.read(location.url, known.size, begin, length, fetch)

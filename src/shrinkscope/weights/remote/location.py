@@ -12,6 +12,7 @@ WEB = ("http", "https")
 """Schemes of which the servers list nothing."""
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
+_CHAINED = re.compile(r"::[A-Za-z][A-Za-z0-9+.-]*(://|$)")
 _LOCAL = ("file", "local")
 _SECRET = re.compile(r"sig|token|credential|secret|password|key|auth|policy|expires|date|security|^s[a-z]{1,2}$", re.I)
 """Names of what a signed URL carries; those of two letters and three are Azure's (sv, se, sp, skt, …)."""
@@ -45,10 +46,10 @@ class Location(msgspec.Struct, frozen=True):
         found = _URL.fullmatch(url)
         if found is None or not found[2].strip("/"):
             raise WeightsError(f"{masked(url)}: is no URL of an object; expected scheme://place/file")
-        if "::" in found[2].partition("?")[0] or "*" in found[2].partition("?")[0]:
+        scheme, (path, _, query) = found[1].lower(), found[2].partition("#")[0].partition("?")
+        if _CHAINED.search(path) or ("*" in path and scheme not in WEB):
             raise WeightsError(f"{masked(url)}: chained URLs and patterns are not read; give the URL of one object")
-        path, _, query = found[2].partition("#")[0].partition("?")
-        return Location(found[1].lower(), path, query)
+        return Location(scheme, path, query)
 
     @property
     def url(self) -> str:
