@@ -29,11 +29,12 @@ from shrinkscope.analysis import compare
 from shrinkscope.compression import MagnitudePruning, prune
 from shrinkscope.experiments.config import Study, Training
 from shrinkscope.experiments.data import Arrays, Part
+from shrinkscope.experiments.grid import dense_cells, pruned_cells
 from shrinkscope.experiments.heads import carry_out_together, extract
 from shrinkscope.experiments.measure import MEASURED
 from shrinkscope.experiments.records import Cell, Record
 from shrinkscope.experiments.stage import Stage
-from shrinkscope.experiments.study import Bench, dense_cells, pruned_cells
+from shrinkscope.experiments.study import Bench
 from shrinkscope.experiments.train import train
 from shrinkscope.performance import evaluate
 

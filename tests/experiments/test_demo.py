@@ -9,8 +9,9 @@ import torch
 
 from shrinkscope.experiments.agreement import agreements
 from shrinkscope.experiments.demo import DEMO, DemoResult, run_demo
+from shrinkscope.experiments.grid import dense_cells, pruned_cells
 from shrinkscope.experiments.store import Store
-from shrinkscope.experiments.study import StudyError, dense_cells, pruned_cells
+from shrinkscope.experiments.study import StudyError
 
 
 @pytest.fixture(scope="module")

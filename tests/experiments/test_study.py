@@ -12,9 +12,10 @@ from shrinkscope.compression import MagnitudePruning, Mask, prune
 from shrinkscope.experiments.config import Study, Training
 from shrinkscope.experiments.demo import DEMO
 from shrinkscope.experiments.digits import DigitsNet, load_digits_split
+from shrinkscope.experiments.grid import dense_cells, pruned_cells
 from shrinkscope.experiments.networks import load_network_file
 from shrinkscope.experiments.records import Cell, Record
-from shrinkscope.experiments.study import Bench, StudyError, dense_cells, pruned_cells, require_zeros
+from shrinkscope.experiments.study import Bench, StudyError, require_zeros
 
 SIZES = {"conv1.weight": 108, "conv2.weight": 1728, "head.weight": 640}
 LAST = Cell(trial=1, scope="last", method="lowest", level=0.8)

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from shrinkscope.experiments.executor import Answer, Job
-from shrinkscope.experiments.plan import cell_name, plan_study
+from shrinkscope.experiments.grid import cell_name
+from shrinkscope.experiments.plan import plan_study
 from shrinkscope.experiments.records import Cell
 from shrinkscope.experiments.settings import ConfigError, StudyError
 from shrinkscope.experiments.sweep import Progress, carry_out

@@ -11,6 +11,7 @@ from shrinkscope.experiments.config import LatentChoice
 from shrinkscope.experiments.data.parts import ImageData
 from shrinkscope.experiments.digits import Split
 from shrinkscope.experiments.records import NETWORK, Record
+from shrinkscope.experiments.settings import StudyError
 from shrinkscope.latent import resolve_latents
 from shrinkscope.performance import Evaluation, difference_between, evaluate
 from shrinkscope.quantity import Quantity
@@ -177,3 +178,22 @@ def _unmeasured(record: Record, reason: str | None) -> Record:
 
 def _reasons(rows: Sequence[LayerRecord]) -> str | None:
     return "; ".join(f"{row.layer}: {row.reason}" for row in rows if row.reason) or None
+
+
+def require_accuracy(reference: Reference, trial: int, minimum: float) -> None:
+    """Refuse a dense network that is not good enough.
+
+    Args:
+        reference: The network.
+        trial: Its trial.
+        minimum: Accuracy on held-out data that it must have, a fraction.
+
+    Raises:
+        StudyError: If it has less.
+    """
+    accuracy = reference.performance["test"].values["accuracy"]
+    if not accuracy >= minimum:
+        raise StudyError(
+            f"the dense network of trial {trial} has {100 * accuracy:.1f} % accuracy on held-out data, below the "
+            f"{100 * minimum:g} % that the study requires; train longer, or lower minimum_accuracy"
+        )

@@ -8,12 +8,13 @@ import msgspec
 from shrinkscope.experiments.config import Images, Study
 from shrinkscope.experiments.data import open_images
 from shrinkscope.experiments.executor import Task
+from shrinkscope.experiments.grid import cell_name, dense_cells, pruned_cells
 from shrinkscope.experiments.pretrained import weights_digest
 from shrinkscope.experiments.provenance import new_run
 from shrinkscope.experiments.records import Cell
 from shrinkscope.experiments.settings import ConfigError
 from shrinkscope.experiments.store import Run, Store
-from shrinkscope.experiments.study import Bench, dense_cells, pruned_cells
+from shrinkscope.experiments.study import Bench
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,15 +61,6 @@ def ingredients(study: Study) -> dict[str, str]:
     if study.weights is not None:
         found["weights"] = weights_digest(study.weights)
     return found
-
-
-def cell_name(cell: Cell) -> str:
-    """The name of a cell as patterns see it, such as ``trial-1/last-lowest-0.3`` or ``trial-1/dense``.
-
-    Args:
-        cell: The cell.
-    """
-    return f"trial-{cell.trial}/" + ("dense" if cell.dense else f"{cell.scope}-{cell.method}-{cell.level:g}")
 
 
 def plan_study(

@@ -1,8 +1,7 @@
-"""The paper's experiment: the cells of its grid, and how one of them is carried out."""
+"""How one cell of the paper's experiment is carried out."""
 
 import copy
 import functools
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from shrinkscope.experiments.fixed_statistics import FixedStatistics, State, ten
 from shrinkscope.experiments.iteration_bounds import SmoothLoss, last_layer_loss, path_loss
 from shrinkscope.experiments.iterations import iteration_records
 from shrinkscope.experiments.ledger import Ledger
-from shrinkscope.experiments.measure import Reference, dense_records, epoch_records
+from shrinkscope.experiments.measure import Reference, dense_records, epoch_records, require_accuracy
 from shrinkscope.experiments.networks import load_network_file, save_network, starting_network
 from shrinkscope.experiments.predictive import network_record
 from shrinkscope.experiments.prunings import prune_cell, require_zeros
@@ -33,33 +32,7 @@ from shrinkscope.experiments.stage import OnStage, telling
 from shrinkscope.experiments.train import train
 from shrinkscope.weights import compressible, open_weights
 
-__all__ = ["Bench", "StudyError", "dense_cells", "pruned_cells", "require_zeros"]
-
-
-def dense_cells(study: Study) -> list[Cell]:
-    """The cells that train the dense networks, one a trial; the others build on them.
-
-    Args:
-        study: The study.
-
-    Returns:
-        One cell for each trial.
-    """
-    return [Cell(trial=trial) for trial in range(1, study.trials + 1)]
-
-
-def pruned_cells(study: Study) -> list[Cell]:
-    """The cells that prune and fine-tune: trials × scopes × methods × levels.
-
-    Args:
-        study: The study.
-
-    Returns:
-        The cells; those that prune everything first, for they take longest and should not come last to a worker.
-    """
-    scopes = sorted(study.scopes, key=("all", "last").index)
-    grid = itertools.product(scopes, range(1, study.trials + 1), study.methods, study.levels)
-    return [Cell(trial=trial, scope=scope, method=method, level=level) for scope, trial, method, level in grid]
+__all__ = ["Bench", "StudyError", "require_zeros"]
 
 
 class Bench:
@@ -292,22 +265,3 @@ def _trained(model: nn.Module, only: Sequence[str] | None) -> list[str]:
 
 def _module_of(name: str) -> str:
     return name.rpartition(".")[0]
-
-
-def require_accuracy(reference: Reference, trial: int, minimum: float) -> None:
-    """Refuse a dense network that is not good enough.
-
-    Args:
-        reference: The network.
-        trial: Its trial.
-        minimum: Accuracy on held-out data that it must have, a fraction.
-
-    Raises:
-        StudyError: If it has less.
-    """
-    accuracy = reference.performance["test"].values["accuracy"]
-    if not accuracy >= minimum:
-        raise StudyError(
-            f"the dense network of trial {trial} has {100 * accuracy:.1f} % accuracy on held-out data, below the "
-            f"{100 * minimum:g} % that the study requires; train longer, or lower minimum_accuracy"
-        )

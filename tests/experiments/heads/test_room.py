@@ -15,6 +15,7 @@ import torch
 from shrinkscope.errors import OutputError
 from shrinkscope.experiments.config import Study, Training
 from shrinkscope.experiments.data import Arrays, Transform
+from shrinkscope.experiments.grid import dense_cells
 from shrinkscope.experiments.heads import carry_out_together, room
 from shrinkscope.experiments.heads.extract import extract
 from shrinkscope.experiments.heads.room import (
@@ -27,7 +28,7 @@ from shrinkscope.experiments.heads.room import (
 from shrinkscope.experiments.networks import new_network
 from shrinkscope.experiments.records import Cell
 from shrinkscope.experiments.settings import StudyError
-from shrinkscope.experiments.study import Bench, dense_cells
+from shrinkscope.experiments.study import Bench
 
 SMALL = Heads(trials=3, heads=12, classes=10, features=64, batch_size=128, samples=60_000)
 

@@ -14,12 +14,12 @@ import torch
 
 from shrinkscope.experiments.config import Study, Training
 from shrinkscope.experiments.data import Arrays
+from shrinkscope.experiments.grid import dense_cells, pruned_cells
 from shrinkscope.experiments.heads import FeaturesError, carry_out_together, goes_together
 from shrinkscope.experiments.heads.trial import trial_features
-from shrinkscope.experiments.heads.working import Working
 from shrinkscope.experiments.networks import load_network_file
 from shrinkscope.experiments.records import Cell, Record
-from shrinkscope.experiments.study import Bench, StudyError, dense_cells, pruned_cells
+from shrinkscope.experiments.study import Bench, StudyError
 
 STUDY = Study(
     name="heads",
@@ -85,7 +85,7 @@ def test_figures_and_claims_see_no_difference(dense_folder):
         for name, tensor in state.items():
             torch.testing.assert_close(tensor, networks[cell][name], rtol=1e-4, atol=1e-6)
             assert name.startswith("head.") or torch.equal(tensor, networks[cell][name])
-    assert not (bench.folder / "heads-pruned").exists()
+    assert not list(bench.folder.glob("heads-*"))
 
 
 @pytest.mark.parametrize("choice", ["best", "last"])
@@ -128,7 +128,8 @@ _KILLED = """
     from shrinkscope.experiments.config import Study
     from shrinkscope.experiments.heads import carry_out_together
     from shrinkscope.experiments.records import Record
-    from shrinkscope.experiments.study import Bench, pruned_cells
+    from shrinkscope.experiments.grid import pruned_cells
+    from shrinkscope.experiments.study import Bench
     torch.set_num_threads(1)
     folder, draw = Path(sys.argv[2]), random.Random(int(sys.argv[3]))
     study = msgspec.json.decode(sys.argv[1], type=Study)
@@ -193,15 +194,6 @@ def test_cells_that_are_left_are_finished_with_what_the_others_were_trained_with
         carry_out_together(bench, cells, stop)
     left = [cell for cell in cells if cell not in found]
     assert found | together(bench, left) == expected
-
-
-def test_what_is_kept_of_other_cells_is_not_taken_up(tmp_path):
-    working = Working(tmp_path / "heads")
-    first, second = [Cell(trial=1)], [Cell(trial=2)]
-    assert working.begin(first) == first
-    assert working.begin(second) == second
-    assert working.begin(second) == second
-    assert working.done() == -1
 
 
 def test_a_dense_network_that_is_not_good_enough_stops_the_study(tmp_path):

@@ -11,6 +11,7 @@ from torch import nn
 from shrinkscope.compression import Mask
 from shrinkscope.experiments.heads.bank import Bank, Head
 from shrinkscope.experiments.heads.descent import Group, train_heads
+from shrinkscope.experiments.heads.held import held
 from shrinkscope.experiments.heads.locate import head_layer
 from shrinkscope.experiments.heads.measure import HeadMeasure, head_loss
 from shrinkscope.experiments.heads.room import require_room
@@ -18,7 +19,7 @@ from shrinkscope.experiments.heads.trial import trial_features
 from shrinkscope.experiments.heads.working import HeadPath, Rows, Working
 from shrinkscope.experiments.iteration_bounds import SmoothLoss
 from shrinkscope.experiments.iterations import iteration_records
-from shrinkscope.experiments.measure import dense_records
+from shrinkscope.experiments.measure import dense_records, require_accuracy
 from shrinkscope.experiments.networks import load_network_file, save_network
 from shrinkscope.experiments.prunings import prune_cell, require_zeros
 from shrinkscope.experiments.records import NETWORK, Cell, Record
@@ -26,7 +27,7 @@ from shrinkscope.experiments.released import released_records
 from shrinkscope.experiments.seeds import derived_generator
 from shrinkscope.experiments.settings import Training
 from shrinkscope.experiments.stage import OnStage, StageClock
-from shrinkscope.experiments.study import Bench, require_accuracy
+from shrinkscope.experiments.study import Bench
 
 _CHOOSING = "accuracy_test"
 
@@ -54,24 +55,26 @@ def carry_out_together(
         progress: Called after each block of an extraction, and after each epoch.
 
     Raises:
-        StudyError: If a dense network misses the required accuracy, a pruned one has other zeros than its mask, or the
-            heads do not fit into memory.
+        StudyError: If a dense network misses the required accuracy, a pruned one has other zeros than its mask, the
+            heads do not fit into memory, or another process is training some of the cells.
         FeaturesError: If the network does not end in a linear layer.
         OutputError: If a file cannot be written, or the disk has no room for the features.
         DataError: If the data cannot be read.
         WeightsError: If a network cannot be read.
     """
     place = bench.folder.parent / "features" if features is None else features
+
+    def finished(cell: Cell) -> bool:
+        return bench.network_path(cell).is_file()
+
     for dense in (True, False):
         wanted = [cell for cell in cells if cell.dense == dense]
         if wanted:
-            working = Working(bench.folder / f"heads-{'dense' if dense else 'pruned'}")
-            everything = working.begin(wanted)
-            for number, bucket in enumerate(_buckets(everything)):
-                kind = _Dense if dense else _Pruned
-                own = Working(working.folder / str(number))
-                kind(bench, bucket, own, place, progress).carry_out(set(wanted), on_cell)
-            working.remove()
+            kind = _Dense if dense else _Pruned
+            with held(bench.folder, kind.name, wanted, finished) as (working, everything):
+                for number, bucket in enumerate(_buckets(everything)):
+                    own = Working(working.folder / str(number))
+                    kind(bench, bucket, own, place, progress).carry_out(set(wanted), on_cell)
 
 
 def _buckets(cells: Sequence[Cell]) -> list[dict[int, list[Cell]]]:
@@ -88,7 +91,7 @@ def _buckets(cells: Sequence[Cell]) -> list[dict[int, list[Cell]]]:
 class _Together:
     """Some cells of one kind: as many of each trial."""
 
-    purpose = ""
+    name, purpose = "", ""
 
     def __init__(
         self,
@@ -178,7 +181,7 @@ class _Together:
 class _Dense(_Together):
     """Dense networks, of which the last layer alone is trained, or nothing."""
 
-    purpose = "training order"
+    name, purpose = "dense", "training order"
 
     def model(self, trial: int) -> nn.Module:
         return self.bench.starting(trial)
@@ -214,7 +217,7 @@ class _Dense(_Together):
 class _Pruned(_Together):
     """Prunings of dense networks in the last layer, with their fine-tuning."""
 
-    purpose = "fine-tuning order"
+    name, purpose = "pruned", "fine-tuning order"
 
     def __init__(
         self,

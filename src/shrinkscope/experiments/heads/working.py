@@ -11,7 +11,7 @@ from torch import Tensor
 
 from shrinkscope.experiments.fixed_statistics import State
 from shrinkscope.experiments.heads.bank import Bank
-from shrinkscope.experiments.records import Cell, Record
+from shrinkscope.experiments.records import Record
 from shrinkscope.files import write_text
 from shrinkscope.weights import save_tensors
 
@@ -20,7 +20,7 @@ Rows = list[list[list[Record]]]
 
 
 class Working:
-    """A folder in which heads are trained; it is removed when the last of them has its network and records.
+    """A folder in which heads are trained.
 
     Args:
         folder: The folder; created when something is kept.
@@ -28,29 +28,6 @@ class Working:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-
-    def begin(self, cells: Sequence[Cell]) -> list[Cell]:
-        """The cells that are trained together: those of a training that was interrupted, if these are among them.
-
-        Args:
-            cells: The cells that are wanted.
-
-        Returns:
-            Those to train, in their order.
-
-        Raises:
-            OutputError: If the folder cannot be written.
-        """
-        path = self.folder / "cells.json"
-        try:
-            before = msgspec.json.decode(path.read_bytes(), type=list[Cell])
-        except (FileNotFoundError, msgspec.DecodeError):
-            before = []
-        if before and set(cells) <= set(before):
-            return before
-        self.remove()
-        write_text(path, msgspec.json.encode(list(cells)).decode())
-        return list(cells)
 
     def keep(self, epoch: int, bank: Bank, rows: Rows) -> None:
         """Keep the heads after an epoch, 0 before the first, and their records; the weights come last and are the mark.
