@@ -35,6 +35,9 @@ class BlockNetwork:
     def __init__(self, folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> None:
         self.folder, self.dtype, self.device = folder, dtype, torch.device(device)
         self.model = skeleton(folder)
+        for module in self.model.modules():
+            for name in module._non_persistent_buffers_set:
+                setattr(module, name, getattr(module, name).to(self.device))
         self.weights = open_weights(folder)
         self.prefix, self._blocks = block_list(self.model)
         self._calls: dict[tuple[int, ...], list[tuple[tuple[Any, ...], dict[str, Any]]]] = {}
