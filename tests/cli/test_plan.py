@@ -55,6 +55,20 @@ def test_a_plan_is_made_written_and_applied(weights, tmp_path, monkeypatch, caps
             assert torch.equal(tensor, before[name])
 
 
+@pytest.mark.parametrize(("option", "value"), [("--size", "0.5x"), ("--flops", "0.5")])
+def test_budgets_of_bytes_and_operations(option, value, weights, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "plan.json"
+    options = ["--network", "digits", "--inputs", "digits", "--count", "16", "--allocation", "erk", option, value]
+    code, out, err = run(monkeypatch, capsys, "plan", weights, *options, "--out", str(file))
+    assert (code, err) == (0, "")
+    assert f"for {option.removeprefix('--')} = {value}" in out
+    inputs = torch.as_tensor(load_inputs("digits"))[:16]
+    asked = {"size": "0.5x"} if option == "--size" else {"flops": 0.5}
+    network = load_network("digits")
+    network.load_state_dict(load_file(weights))
+    assert Plan.load(file).levels() == plan(network.eval(), inputs=inputs, allocation="erk", **asked).levels()
+
+
 def test_json_is_what_the_function_returns(weights, monkeypatch, capsys):
     options = ["--network", "digits", "--sparsity", "0.5", "--allocation", "lamp", "--json"]
     code, out, err = run(monkeypatch, capsys, "plan", weights, *options)

@@ -52,6 +52,24 @@ def plan(
             show_default=False,
         ),
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size",
+            help="Instead: bytes of the whole network, such as 400kB, 4MiB, or 0.3x of what it takes now; pruned "
+            "tensors as a bit mask and what stays.",
+            show_default=False,
+        ),
+    ] = None,
+    flops: Annotated[
+        float | None,
+        typer.Option(
+            "--flops",
+            help="Instead: floating-point operations of a pass over one input, or below 1 the share of them to keep; "
+            "those with removed weights are not counted.",
+            show_default=False,
+        ),
+    ] = None,
     allocation: Annotated[
         str,
         typer.Option(
@@ -85,6 +103,8 @@ def plan(
     """Choose how much to prune in each layer, from unlabelled inputs or from the weights alone.
 
     Example: shrinkscope plan dense.npz --network lenet300 --inputs mnist/ --sparsity 0.7 --out plan.toml
+
+    Example: shrinkscope plan dense.npz --network resnet20 --inputs x.npz --flops 0.5
     """
     from shrinkscope.analysis.plan import plan as plan_layers
     from shrinkscope.analysis.plan.plan import BUDGET
@@ -98,6 +118,8 @@ def plan(
             model,
             sparsity=sparsity,
             max_drop=max_drop,
+            size=size,
+            flops=flops,
             inputs=None if inputs is None else token_ids(load_inputs(inputs))[:count],
             shape=_shape(shape),
             layers=selection_of(layers, None, None),

@@ -16,6 +16,7 @@ from shrinkscope.analysis.plan.global_magnitude import global_magnitude
 from shrinkscope.analysis.plan.importance import importances
 from shrinkscope.analysis.plan.lamp import lamp
 from shrinkscope.analysis.plan.owl import owl
+from shrinkscope.analysis.plan.prices import in_units
 from shrinkscope.analysis.plan.uniform import uniform
 
 Allocation = Literal["joint", "additive", "uniform", "global", "erk", "lamp", "owl", "alpha_pruning"]
@@ -36,13 +37,20 @@ class Allocations:
         model: The network.
         weights: Layer → weight.
         damage: Of the inputs that may be looked at; None without inputs.
+        prices: Layer → what a weight costs, the same as for ``damage``; 1 everywhere when None.
 
     Attributes:
         spent: What the norms of the layers' inputs took, in passes of the network over one input.
     """
 
-    def __init__(self, model: nn.Module, weights: Mapping[str, Tensor], damage: JointDamage | None) -> None:
-        self._model, self._weights, self._damage = model, dict(weights), damage
+    def __init__(
+        self,
+        model: nn.Module,
+        weights: Mapping[str, Tensor],
+        damage: JointDamage | None,
+        prices: Mapping[str, int] | None = None,
+    ) -> None:
+        self._model, self._weights, self._damage, self._prices = model, dict(weights), damage, prices
         self.spent = 0.0
 
     @property
@@ -52,25 +60,25 @@ class Allocations:
 
     @property
     def sizes(self) -> Counts:
-        """Layer → number of weights."""
-        return {layer: weight.numel() for layer, weight in self._weights.items()}
+        """Layer → number of weights, or what they cost."""
+        return in_units({layer: weight.numel() for layer, weight in self._weights.items()}, self._prices)
 
     def counts(self, name: Allocation, total: int) -> Counts:
         """The counts of an allocation.
 
         Args:
             name: One of ``available``.
-            total: Number of weights to remove in all.
+            total: Number of weights to remove in all, or what they cost.
         """
         shapes = {layer: weight.shape for layer, weight in self._weights.items()}
-        sizes = self.sizes
+        sizes, prices = self.sizes, self._prices
         makers: dict[str, Callable[[], Counts]] = {
             "uniform": lambda: uniform(sizes, total),
-            "global": lambda: global_magnitude(self._weights, total),
-            "erk": lambda: erk(shapes, total),
-            "lamp": lambda: lamp(self._weights, total),
-            "alpha_pruning": lambda: alpha_pruning(self._weights, total),
-            "owl": lambda: owl(self._importances, total),
+            "global": lambda: global_magnitude(self._weights, total, prices),
+            "erk": lambda: erk(shapes, total, prices),
+            "lamp": lambda: lamp(self._weights, total, prices),
+            "alpha_pruning": lambda: alpha_pruning(self._weights, total, prices),
+            "owl": lambda: owl(self._importances, total, prices),
             "additive": lambda: additive(self.curves, total),
         }
         return makers[name]()

@@ -6,12 +6,19 @@ import torch
 from torch import Tensor
 
 from shrinkscope.analysis.plan.counts import Counts, by_sparsity
+from shrinkscope.analysis.plan.prices import in_units
 
 SPREAD = 0.3
 _HALVINGS = 20
 
 
-def alpha_pruning(weights: Mapping[str, Tensor], total: int, *, spread: float = SPREAD) -> Counts:
+def alpha_pruning(
+    weights: Mapping[str, Tensor],
+    total: int,
+    prices: Mapping[str, int] | None = None,
+    *,
+    spread: float = SPREAD,
+) -> Counts:
     """Levels in proportion to 1 − τ … 1 + τ, linear in the exponent of the spectrum's tail.
 
     The paper tunes τ by hand. Here it is halved until every layer keeps at least half as large a share as the network,
@@ -19,7 +26,8 @@ def alpha_pruning(weights: Mapping[str, Tensor], total: int, *, spread: float = 
 
     Args:
         weights: Layer → weight.
-        total: Number of weights to remove in all.
+        total: Number of weights to remove in all, or what they cost.
+        prices: Layer → what a weight costs; 1 everywhere when None.
         spread: τ of the paper to begin with, in (0, 1).
 
     Returns:
@@ -30,7 +38,7 @@ def alpha_pruning(weights: Mapping[str, Tensor], total: int, *, spread: float = 
     exponents = {name: tail_exponent(weight) for name, weight in weights.items()}
     least, most = min(exponents.values()), max(exponents.values())
     width = (most - least) or 1.0
-    sizes = {name: weight.numel() for name, weight in weights.items()}
+    sizes = in_units({name: weight.numel() for name, weight in weights.items()}, prices)
     level = total / sum(sizes.values())
     for _ in range(_HALVINGS):
         ratios = {name: 1 - spread + 2 * spread * (value - least) / width for name, value in exponents.items()}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from shrinkscope.errors import CompressionError
 
 Counts = dict[str, int]
-"""Layer → number of weights to remove."""
+"""Layer → number of weights to remove; under a budget of bytes or operations, what they cost."""
 
 _HALVINGS = 200  # of an interval of floats: down to the last bit
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from shrinkscope.analysis.plan.counts import Counts
-from shrinkscope.analysis.plan.slopes import divergence_to, total_variation_to
+from shrinkscope.analysis.plan.prices import in_units
+from shrinkscope.analysis.plan.slopes import Slope, divergence_to, total_variation_to
 from shrinkscope.analysis.scan.trace import Environment, Steps, UntraceableError
 from shrinkscope.compression.locate import locate
 from shrinkscope.compression.removal_path import RemovalPath, magnitude_path
@@ -35,6 +36,8 @@ class JointDamage:
         reading: How outputs are read.
         memory: Most bytes held.
         paths: What each layer's weights are for a number removed; None removes the lowest magnitudes.
+        prices: Layer → what a weight costs; 1 everywhere when None. All counts are then of what goes in this unit, and
+            the nearest number of weights goes.
 
     Attributes:
         spent: What was run, in passes of the network over one input.
@@ -53,10 +56,12 @@ class JointDamage:
         reading: Reading,
         memory: int = MEMORY,
         paths: Mapping[str, RemovalPath] | None = None,
+        prices: Mapping[str, int] | None = None,
     ) -> None:
         self._network = copy.deepcopy(model).eval()
         self._parameters = {name: locate(self._network, name).parameter for name in layers}
         self._paths = paths or {name: magnitude_path(p.detach().clone()) for name, p in self._parameters.items()}
+        self._prices = prices or dict.fromkeys(layers, 1)
         self._device, self._dtype = placement(self._network)
         self._batches = [self._placed(batch) for batch in batches]
         self._reading, self._memory, self.spent = reading, memory, 0.0
@@ -73,8 +78,16 @@ class JointDamage:
 
     @property
     def sizes(self) -> Counts:
-        """Layer → number of weights."""
-        return {name: path.size for name, path in self._paths.items()}
+        """Layer → number of weights, or what they cost."""
+        return in_units({name: path.size for name, path in self._paths.items()}, self._prices)
+
+    def weights(self, counts: Counts) -> Counts:
+        """Layer → number of weights to remove, the nearest to what goes in the unit of the prices.
+
+        Args:
+            counts: Layer → what goes.
+        """
+        return {name: min(round(n / self._prices[name]), self._paths[name].size) for name, n in counts.items()}
 
     @property
     def inputs_on_cpu(self) -> list[Tensor]:
@@ -105,7 +118,7 @@ class JointDamage:
             self._base = dict(counts)
         return tally.distances()
 
-    def slopes(self, counts: Counts, *, bounded: bool = False) -> dict[str, Tensor]:
+    def slopes(self, counts: Counts, *, bounded: bool = False) -> dict[str, Slope]:
         """First-order change of the mean distance when a layer's count moves, from one backward pass.
 
         Args:
@@ -113,7 +126,7 @@ class JointDamage:
             bounded: Whether the distance is total variation; otherwise KL in nats.
 
         Returns:
-            Layer → c of length size + 1: moving the layer's count from n to m changes it by c[m] − c[n].
+            Layer → c: moving the layer's count from n to m changes it by c[m] − c[n].
         """
         self._write(counts)
         distance = total_variation_to if bounded else divergence_to
@@ -128,7 +141,9 @@ class JointDamage:
                 if gradient is not None:
                     gradients[name] += gradient
         self.spent += 3 * self.inputs  # forwards and backwards, the latter counted twice
-        return {name: self._paths[name].change(gradient) for name, gradient in gradients.items()}
+        return {
+            name: Slope(self._paths[name].change(gradient), self._prices[name]) for name, gradient in gradients.items()
+        }
 
     def settle(self, counts: Counts) -> None:
         """Make the kept weights the best ones for these counts, where they move at all.
@@ -136,7 +151,7 @@ class JointDamage:
         Args:
             counts: Layer → number of weights to remove.
         """
-        for name, removed in counts.items():
+        for name, removed in self.weights(counts).items():
             self._paths[name].settle(removed)
         # Everything may have changed, also for counts that were run before.
         self._written = dict.fromkeys(counts, -1)
@@ -144,7 +159,7 @@ class JointDamage:
 
     def _write(self, counts: Counts) -> None:
         with torch.no_grad():
-            for name, removed in counts.items():
+            for name, removed in self.weights(counts).items():
                 if self._written[name] != removed:
                     self._parameters[name].copy_(self._paths[name].weight(removed))
                     self._written[name] = removed

@@ -66,7 +66,8 @@ def details(
 
 
 def _rows(chooser: Chooser, counts: Counts, found: PredictiveDistances, error: float) -> tuple[PlanRow, ...]:
-    judge, sizes = chooser.judge, chooser.sizes
+    judge = chooser.judge
+    numbers, sizes = judge.weights(counts), judge.weights(chooser.sizes)
     total = float(found.kl.mean())
     relieved = {name: max(0.0, total - float(judge.distances(counts | {name: 0}).kl.mean())) for name in counts}
     slopes = judge.slopes(counts)
@@ -76,12 +77,12 @@ def _rows(chooser: Chooser, counts: Counts, found: PredictiveDistances, error: f
     all_relieved = sum(relieved.values())
     rows = []
     for name, size in sizes.items():
-        lower, upper = _indifferent(slopes[name], counts[name], error)
+        lower, upper = _indifferent(slopes[name].change, numbers[name], error)
         rows.append(
             PlanRow(
                 layer=name,
                 weights=size,
-                removed=counts[name],
+                removed=numbers[name],
                 cost_alone=alone[name],
                 share=relieved[name] / all_relieved if all_relieved > 0 else None,
                 lower=lower / max(size, 1),
@@ -105,10 +106,12 @@ def _curve(chooser: Chooser, counts: Counts) -> tuple[PlanPoint, ...]:
     points: Mapping[int, None] = {
         round((now + step) * chooser.weights): None for step in _AROUND if 0 <= now + step < 1
     }
-    curve = []
+    curve, whole = [], sum(chooser.judge.weights(chooser.sizes).values())
     for total in points:
-        means = divergence_of(chooser.judge.distances(chooser.moved(counts, total)))
-        curve.append(PlanPoint(sparsity=total / chooser.weights, kl=means.kl, disagreement=means.disagreement))
+        moved = chooser.moved(counts, total)
+        means = divergence_of(chooser.judge.distances(moved))
+        sparsity = sum(chooser.judge.weights(moved).values()) / whole
+        curve.append(PlanPoint(sparsity=sparsity, kl=means.kl, disagreement=means.disagreement))
     return tuple(curve)
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 import torch
-from torch import Tensor
 
 from shrinkscope.analysis.plan.counts import Counts, apportion
 from shrinkscope.analysis.plan.damage import JointDamage
+from shrinkscope.analysis.plan.slopes import Slope
 
 _WIDEST, _NARROWEST = 0.25, 0.01  # of a move, in units of what can be moved
 _WIDER = 1.5  # after a success
@@ -85,7 +85,7 @@ class _Search:
         self._sizes = damage.sizes
         self._tried = self._moves = 0
         self._sloped: Counts | None = None
-        self._slopes: dict[str, Tensor] = {}
+        self._slopes: dict[str, Slope] = {}
 
     def run(self, starts: Mapping[str, Counts]) -> JointSearch:
         found = {name: self._damage.distances(counts).total_variation for name, counts in starts.items()}
@@ -185,7 +185,7 @@ def _room(count: int, size: int) -> int:
 
 
 def _exchanges(
-    counts: Counts, sizes: Counts, slopes: Mapping[str, Tensor], width: float
+    counts: Counts, sizes: Counts, slopes: Mapping[str, Slope], width: float
 ) -> list[tuple[dict[str, int], tuple[str, str]]]:
     """Moves of weights between two layers, those of the largest predicted gain first, each layer pair once."""
     found = []
@@ -201,18 +201,18 @@ def _exchanges(
     return [(change, pair) for _, change, pair in sorted(found, key=lambda item: item[0])]
 
 
-def _move(slope: Tensor, count: int, number: int) -> float:
-    return float(slope[count + number] - slope[count])
+def _move(slope: Slope, count: int, number: int) -> float:
+    return slope[count + number] - slope[count]
 
 
-def _all_layers(counts: Counts, sizes: Counts, slopes: Mapping[str, Tensor], width: float) -> Counts:
+def _all_layers(counts: Counts, sizes: Counts, slopes: Mapping[str, Slope], width: float) -> Counts:
     """Every layer moved within its room in proportion to how its slope per weight differs from the others'."""
     rooms = {name: width * _room(counts[name], size) for name, size in sizes.items()}
     steps = {name: max(1, int(room)) for name, room in rooms.items()}
     rates = {}
     for name, step in steps.items():
         low, high = max(0, counts[name] - step), min(sizes[name], counts[name] + step)
-        rates[name] = float(slopes[name][high] - slopes[name][low]) / max(high - low, 1)
+        rates[name] = (slopes[name][high] - slopes[name][low]) / max(high - low, 1)
     middle = sum(rates[name] * rooms[name] for name in rates) / max(sum(rooms.values()), 1e-300)
     spread = max(abs(rate - middle) for rate in rates.values()) or 1.0
     levels = {name: (counts[name] - rooms[name] * (rates[name] - middle) / spread) / sizes[name] for name in counts}

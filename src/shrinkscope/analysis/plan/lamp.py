@@ -9,19 +9,20 @@ from shrinkscope.analysis.plan.counts import Counts
 from shrinkscope.analysis.plan.global_magnitude import lowest
 
 
-def lamp(weights: Mapping[str, Tensor], total: int) -> Counts:
+def lamp(weights: Mapping[str, Tensor], total: int, prices: Mapping[str, int] | None = None) -> Counts:
     """One threshold for all layers of w² over the sum of all squares of the layer that are not smaller.
 
     Args:
         weights: Layer → weight.
-        total: Number of weights to remove in all.
+        total: Number of weights to remove in all, or what they cost.
+        prices: Layer → what a weight costs; 1 everywhere when None.
 
     Returns:
         Layer → number to remove.
 
     Source: Lee, Park, Mo, Ahn & Shin (2021), "Layer-adaptive sparsity for the magnitude-based pruning", eq. 3.
     """
-    return lowest({name: lamp_scores(weight) for name, weight in weights.items()}, total)
+    return lowest({name: lamp_scores(weight) for name, weight in weights.items()}, total, prices)
 
 
 def lamp_scores(weight: Tensor) -> Tensor:

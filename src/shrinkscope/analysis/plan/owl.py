@@ -5,17 +5,26 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from shrinkscope.analysis.plan.counts import Counts, apportion
+from shrinkscope.analysis.plan.prices import in_units
 
 MULTIPLE = 5.0
 RANGE = 0.08
 
 
-def owl(importances: Mapping[str, Tensor], total: int, *, multiple: float = MULTIPLE, spread: float = RANGE) -> Counts:
+def owl(
+    importances: Mapping[str, Tensor],
+    total: int,
+    prices: Mapping[str, int] | None = None,
+    *,
+    multiple: float = MULTIPLE,
+    spread: float = RANGE,
+) -> Counts:
     """Levels around the uniform one, lower where more importances exceed a multiple of the layer's mean.
 
     Args:
         importances: Layer → |w| × norm of its input, of the weight's shape.
-        total: Number of weights to remove in all.
+        total: Number of weights to remove in all, or what they cost.
+        prices: Layer → what a weight costs; 1 everywhere when None.
         multiple: M of the paper: outliers exceed so many means.
         spread: λ of the paper: levels differ by at most twice this; less where that could empty a layer.
 
@@ -28,7 +37,7 @@ def owl(importances: Mapping[str, Tensor], total: int, *, multiple: float = MULT
     shares = {name: outlier_share(values, multiple) for name, values in importances.items()}
     least, most = min(shares.values()), max(shares.values())
     width = (most - least) or 1.0
-    sizes = {name: values.numel() for name, values in importances.items()}
+    sizes = in_units({name: values.numel() for name, values in importances.items()}, prices)
     level = total / sum(sizes.values())
     # 2λ is the most that a level can be above the uniform one: half of what is left, so that no layer is emptied.
     spread = min(spread, (1 - level) / 4)

@@ -1,7 +1,9 @@
 """What sparsity every layer gets: a plan under a budget of weights, or under a predicted drop."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import msgspec
 import torch
 from torch import nn
 
@@ -10,6 +12,7 @@ from shrinkscope.analysis.plan.chooser import Chooser
 from shrinkscope.analysis.plan.counts import Counts
 from shrinkscope.analysis.plan.damage import JointDamage
 from shrinkscope.analysis.plan.details import details
+from shrinkscope.analysis.plan.prices import Budget, byte_budget, flop_budget, in_units
 from shrinkscope.analysis.plan.records import Plan, PlanRow, PlanSettings
 from shrinkscope.analysis.plan.target import largest_within
 from shrinkscope.analysis.prediction import Calibration
@@ -38,6 +41,8 @@ def plan(
     *,
     sparsity: float | None = None,
     max_drop: float | None = None,
+    size: int | str | None = None,
+    flops: float | None = None,
     inputs: Inputs | None = None,
     shape: Sequence[int] | None = None,
     layers: LayersLike = None,
@@ -66,6 +71,10 @@ def plan(
         max_drop: In its place, the largest predicted drop, in (0, 1): of the calibration where there is one, else the
             share of inputs whose predicted class changes, which no drop of accuracy on them exceeds. The sparsest
             network that the search finds within it.
+        size: In its place, bytes of the whole network: a number, ``"400kB"`` or ``"0.3x"`` of what it takes now. Pruned
+            tensors take a bit for each weight and what stays; nothing else is made smaller.
+        flops: In its place, floating-point operations of a pass over one input: a share of them below 1, or a number.
+            Those with removed weights are not counted, which kernels that skip zeros save.
         inputs: Unlabelled inputs, at least 4; a tensor or batches.
         shape: Shape of one input, to make synthetic inputs of where there are none.
         layers: Which layers; every convolution and linear layer by default, tied weights once.
@@ -95,7 +104,7 @@ def plan(
 
     Source: derived here; docs/allocation.md compares the allocations on trained networks.
     """
-    _check(sparsity, max_drop, allocation, budget)
+    _check({"sparsity": sparsity, "max_drop": max_drop, "size": size, "flops": flops}, allocation, budget)
     weights = _planned(model, layers, keep)
     reading = Reading(kind=kind, scale=scale, padding=padding, outputs=outputs)
     batches, source = _batches(model, inputs, shape, seed, batch_size or _BATCH)
@@ -103,6 +112,8 @@ def plan(
         allocation=allocation,
         sparsity=sparsity,
         max_drop=max_drop,
+        size=size,
+        flops=flops,
         keep=tuple(keep),
         inputs=sum(len(batch) for batch in batches),
         searched=sum(len(batch[::2]) for batch in batches),
@@ -112,17 +123,22 @@ def plan(
         within="compensated" if compensate else "magnitude",
         damping=damping if compensate else None,
     )
+    target = _target(model, weights, sparsity, size, flops, batches)
     if not batches:
         if compensate:
             raise DataError("compensate needs inputs: give inputs=… or shape=… to make synthetic ones")
-        return _unpredicted(Allocations(model, weights, None), allocation, settings)
+        return _unpredicted(model, weights, target, allocation, settings)
+    prices = None if target is None else target.prices
     names, paths = list(weights), _paths(model, weights, batches, damping) if compensate else None
-    search = JointDamage(model, names, [batch[::2] for batch in batches], reading, paths=paths)
-    judge = JointDamage(model, names, [batch[1::2] for batch in batches], reading, paths=paths)
+    search = JointDamage(model, names, [batch[::2] for batch in batches], reading, paths=paths, prices=prices)
+    judge = JointDamage(model, names, [batch[1::2] for batch in batches], reading, paths=paths, prices=prices)
     search.spent += settings.inputs if compensate else 0
-    chooser = Chooser(Allocations(model, weights, search), search, judge, allocation, budget, seed, progress)
-    if sparsity is not None:
-        choice, notes = chooser.choose(round(sparsity * chooser.weights)), ()
+    offered = Allocations(model, weights, search, prices)
+    chooser = Chooser(offered, search, judge, allocation, budget, seed, progress)
+    if target is not None:
+        choice, notes = chooser.choose(target.total), ()
+        counts = in_units(target.met(choice.counts, {name: weight.numel() for name, weight in weights.items()}), prices)
+        choice = msgspec.structs.replace(choice, counts=counts)
     else:
         assert max_drop is not None  # checked above
         choice, notes = largest_within(chooser, max_drop, calibration)
@@ -139,16 +155,43 @@ def _paths(
     return {name: compensated_path(name, weight, precisions, damping=damping) for name, weight in weights.items()}
 
 
-def _unpredicted(allocations: Allocations, allocation: Allocation, settings: PlanSettings) -> Plan:
-    if allocation not in DATA_FREE or settings.sparsity is None:
-        what = "max_drop" if settings.sparsity is None else f"allocation {allocation!r}"
+def _target(
+    model: nn.Module,
+    weights: dict[str, torch.Tensor],
+    sparsity: float | None,
+    size: int | str | None,
+    flops: float | None,
+    batches: list[torch.Tensor],
+) -> Budget | None:
+    """What has to go; None where the drop decides."""
+    if sparsity is not None:
+        numbers = [weight.numel() for weight in weights.values()]
+        return Budget(prices=dict.fromkeys(weights, 1), total=round(sparsity * sum(numbers)))
+    if size is not None:
+        return byte_budget(model, weights, size)
+    if flops is None:
+        return None
+    if not batches:
+        raise DataError("flops needs inputs: give inputs=… or shape=… to make synthetic ones")
+    return flop_budget(model, weights, flops, batches[0])
+
+
+def _unpredicted(
+    model: nn.Module,
+    weights: dict[str, torch.Tensor],
+    target: Budget | None,
+    allocation: Allocation,
+    settings: PlanSettings,
+) -> Plan:
+    if allocation not in DATA_FREE or target is None:
+        what = "max_drop" if target is None else f"allocation {allocation!r}"
         raise DataError(
             f"{what} needs inputs: give inputs=… or shape=… to make synthetic ones, "
             f"or take one of {', '.join(DATA_FREE)}"
         )
-    sizes = allocations.sizes
-    counts = allocations.counts(allocation, round(settings.sparsity * sum(sizes.values())))
-    return Plan(rows=plain_rows(counts, sizes), settings=settings)
+    sizes = {name: weight.numel() for name, weight in weights.items()}
+    chosen = Allocations(model, weights, None, target.prices).counts(allocation, target.total)
+    return Plan(rows=plain_rows(target.met(chosen, sizes), sizes), settings=settings)
 
 
 def plain_rows(counts: Counts, sizes: Counts) -> tuple[PlanRow, ...]:
@@ -191,11 +234,13 @@ def _batches(
     return batches, source
 
 
-def _check(sparsity: float | None, max_drop: float | None, allocation: str, budget: float) -> None:
-    if (sparsity is None) == (max_drop is None):
+def _check(targets: dict[str, Any], allocation: str, budget: float) -> None:
+    given = [f"{name} = {value}" for name, value in targets.items() if value is not None]
+    if len(given) != 1:
         raise CompressionError(
-            f"sparsity = {sparsity} and max_drop = {max_drop}; expected one of them, for example sparsity=0.7"
+            f"{' and '.join(given) or 'no target'}; expected one of {', '.join(targets)}, for example sparsity=0.7"
         )
+    sparsity, max_drop = targets["sparsity"], targets["max_drop"]
     if sparsity is not None and not 0 <= sparsity < 1:
         raise CompressionError(f"sparsity is {sparsity}; expected a fraction in [0, 1), for example 0.7")
     if max_drop is not None and not 0 < max_drop < 1:

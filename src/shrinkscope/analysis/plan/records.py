@@ -92,6 +92,8 @@ class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         allocation: Name of the allocation.
         sparsity: Fraction asked for; None where a drop was.
         max_drop: Largest predicted drop asked for.
+        size: Bytes asked for.
+        flops: Floating-point operations of a pass over one input asked for, a share of them below 1.
         keep: Globs of layers that were left alone.
         inputs: Number of inputs that predictions were compared on, those searched on included.
         searched: Number of inputs that were searched on; the others judge.
@@ -106,6 +108,8 @@ class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     allocation: str
     sparsity: float | None = None
     max_drop: float | None = None
+    size: int | str | None = None
+    flops: float | None = None
     keep: tuple[str, ...] = ()
     inputs: int = 0
     searched: int = 0

@@ -2,9 +2,26 @@
 
 import math
 
+import msgspec
 from torch import Tensor
 
 from shrinkscope.performance import Reading
+
+
+class Slope(msgspec.Struct, frozen=True):
+    """What a distance changes by along one layer's way from dense to empty, to first order.
+
+    Attributes:
+        change: For every number of weights removed.
+        price: What a weight costs.
+    """
+
+    change: Tensor
+    price: int
+
+    def __getitem__(self, count: int) -> float:
+        """The change at the number of weights nearest to what goes in the unit of the price."""
+        return float(self.change[min(round(count / self.price), len(self.change) - 1)])
 
 
 def total_variation_to(dense: Tensor, outputs: Tensor, reading: Reading) -> Tensor:

@@ -20,9 +20,12 @@ def plan_in_words(plan: "Plan") -> str:
 
 
 def _what(plan: "Plan") -> str:
+    settings = plan.settings
+    asked = f" for size = {settings.size}" if settings.size is not None else ""
+    asked = f" for flops = {settings.flops:g}" if settings.flops is not None else asked
     return (
         f"{plan.settings.allocation}: remove {plan.removed:,} of {plan.weights:,} weights "
-        f"({100 * plan.sparsity:.1f} %) in {len(plan.rows)} layers{_WITHIN[plan.settings.within]}."
+        f"({100 * plan.sparsity:.1f} %) in {len(plan.rows)} layers{asked}{_WITHIN[plan.settings.within]}."
     )
 
 

@@ -27,7 +27,7 @@ def multiply_adds(node: fx.Node, module: nn.Module | None, arguments: tuple[Any,
     tensors = [argument for argument in arguments if isinstance(argument, Tensor)]
     out = value if isinstance(value, Tensor) else None
     if module is not None:
-        return _of_module(module, tensors, out)
+        return of_module(module, tensors, out)
     if node.op == "call_function" and node.target in _CONVOLUTIONS and out is not None and len(tensors) > 1:
         return out.numel() * math.prod(tensors[1].shape[1:])
     name = getattr(node.target, "__name__", node.target)
@@ -38,7 +38,14 @@ def multiply_adds(node: fx.Node, module: nn.Module | None, arguments: tuple[Any,
     return 0
 
 
-def _of_module(module: nn.Module, tensors: list[Tensor], out: Tensor | None) -> int:
+def of_module(module: nn.Module, tensors: list[Tensor], out: Tensor | None) -> int:
+    """Multiply–adds of one call of a module, with its weights.
+
+    Args:
+        module: The module.
+        tensors: What went in.
+        out: What came out; None if that is no tensor.
+    """
     if isinstance(module, _ConvTransposeNd) and tensors:
         return tensors[0].numel() * math.prod(module.weight.shape[1:])
     if isinstance(module, (_ConvNd, nn.Linear)) and out is not None:
