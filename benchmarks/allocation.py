@@ -55,10 +55,12 @@ class Bench:
         self.given, self.seed, self.network = given, seed, given.network
         self.inputs = given.unlabelled(seed)
         self._state = {key: value.clone() for key, value in self.network.state_dict().items()}
-        self.weights = {key: value.detach().clone() for key, value in compressible(self.network).items()}
+        self._precisions: Precisions | None = None
+        # The layers whose inputs are known, so that every way of carrying a choice out is there.
+        chosen = {key: value for key, value in compressible(self.network).items() if key in self.precisions}
+        self.weights = {key: value.detach().clone() for key, value in chosen.items()}
         self.sizes = {key: value.numel() for key, value in self.weights.items()}
         self.dense = accuracy(self.network, *given.judge)
-        self._precisions: Precisions | None = None
         self._paths: dict[str, RemovalPath] = {}
 
     @property
