@@ -12,6 +12,7 @@ from shrinkscope.cli.ray_option import Ray
 
 if TYPE_CHECKING:
     from shrinkscope.experiments.plan import Plan
+    from shrinkscope.experiments.settings import Extraction
     from shrinkscope.experiments.sweep import Failure, OnProgress, Progress
 
 _FAILED = 1
@@ -45,6 +46,14 @@ def run(
         str | None,
         typer.Option("--only", metavar="GLOB", help="Only these cells, such as 'trial-1/last-lowest-*'."),
     ] = None,
+    feature_batch: Annotated[
+        int | None,
+        typer.Option("--feature-batch", min=1, help="Images a forward pass for cached features. By default 8 to 32."),
+    ] = None,
+    channels_last: Annotated[
+        bool,
+        typer.Option("--channels-last/--no-channels-last", help="Layout of images when features are computed."),
+    ] = True,
     ray: Ray = None,
     list_shipped: Annotated[
         bool, typer.Option("--list", help="Name the studies that come with the package, and end.")
@@ -66,11 +75,13 @@ def run(
         _show_shipped(json)
         return
     from shrinkscope.experiments import distributed
+    from shrinkscope.experiments.settings import Extraction
 
+    extraction = Extraction(batch_size=feature_batch, channels_last=channels_last)
     chosen = device_of(device)
     with distributed.processes(chosen):
         count = _workers(workers, chosen)
-        plans, broken = _plans(studies, data, weights, out, chosen, count, only, dry_run)
+        plans, broken = _plans(studies, data, weights, out, chosen, count, only, dry_run, extraction)
         distributed.wait()
         if dry_run:
             if distributed.rank() == 0:
@@ -120,6 +131,7 @@ def _plans(
     workers: int,
     only: str | None,
     dry: bool,
+    extraction: "Extraction",
 ) -> "tuple[list[Plan], dict[str, str]]":
     """What each study has left; and the studies that cannot begin, with the reason. A single one's is raised."""
     from shrinkscope.errors import ShrinkscopeError
@@ -137,7 +149,7 @@ def _plans(
         try:
             study = placed(find_study(name), data, weights)
             threads = threads_of_each(workers) if isinstance(study.data, Images) else 1
-            plan = plan_study(study, out, device=device, threads=threads, only=only, dry=dry)
+            plan = plan_study(study, out, device=device, threads=threads, only=only, dry=dry, extraction=extraction)
             plans[plan.run.run] = plan
         except ShrinkscopeError as error:
             if len(names) == 1:

@@ -14,7 +14,7 @@ from shrinkscope.experiments.config import Study
 from shrinkscope.experiments.ledger import PATIENCE, Ledger
 from shrinkscope.experiments.provenance import hardware
 from shrinkscope.experiments.records import Cell, Record
-from shrinkscope.experiments.settings import StudyError
+from shrinkscope.experiments.settings import USUAL, Extraction, StudyError
 from shrinkscope.experiments.stage import CellStage, OnCellStage, OnStage, Stage
 from shrinkscope.experiments.store import Store
 from shrinkscope.experiments.study import Bench
@@ -34,6 +34,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         device: ``cpu`` or ``cuda``.
         threads: Threads of torch; more than one only for data sets of images, whose sums then round as they do.
         patience: Seconds between two checkpoints of a cell at least.
+        extraction: How features are computed, where they are.
     """
 
     study: Study
@@ -43,6 +44,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     device: str = "cpu"
     threads: int = 1
     patience: float = PATIENCE
+    extraction: Extraction = USUAL
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +87,7 @@ class Executor:
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        self._bench = Bench(task.study, Path(task.networks), task.device)
+        self._bench = Bench(task.study, Path(task.networks), task.device, task.extraction)
         self._store = Store(task.store, create=False)
         self._hardware = hardware(task.device)
 

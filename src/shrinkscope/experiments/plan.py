@@ -12,7 +12,7 @@ from shrinkscope.experiments.grid import cell_name, dense_cells, pruned_cells
 from shrinkscope.experiments.pretrained import weights_digest
 from shrinkscope.experiments.provenance import new_run
 from shrinkscope.experiments.records import Cell
-from shrinkscope.experiments.settings import ConfigError
+from shrinkscope.experiments.settings import USUAL, ConfigError, Extraction
 from shrinkscope.experiments.store import Run, Store
 from shrinkscope.experiments.study import Bench
 
@@ -73,6 +73,7 @@ def plan_study(
     only: str | None = None,
     fresh: bool = False,
     dry: bool = False,
+    extraction: Extraction = USUAL,
 ) -> Plan:
     """Begin a study's run in a folder, or find it there, and see what is left.
 
@@ -85,6 +86,7 @@ def plan_study(
         only: Pattern of the names of cells; the dense networks that they need are done with them.
         fresh: Forget what the folder holds of this run.
         dry: Write nothing.
+        extraction: How features are computed, where they are.
 
     Returns:
         The plan.
@@ -103,6 +105,7 @@ def plan_study(
         networks=str(folder / "networks" / run.run),
         device=device,
         threads=threads,
+        extraction=extraction,
         **({} if patience is None else {"patience": patience}),
     )
     cells = _chosen(study, only)

@@ -60,6 +60,23 @@ class Computation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     compile: bool = False
 
 
+class Extraction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How features are computed; no part of a study, because their numbers depend on it by rounding alone.
+
+    Attributes:
+        batch_size: Images a forward pass; None: on a CPU as many as its caches like, 8 of 224 × 224 pixels to 32 small
+            ones, on a GPU 256.
+        channels_last: Keep images with the channel as the fastest index.
+    """
+
+    batch_size: int | None = None
+    channels_last: bool = True
+
+    def __post_init__(self) -> None:
+        size = self.batch_size
+        require(size is None or size >= 1, f"{size} images a forward pass for features; expected at least 1")
+
+
 def require(condition: bool, message: str) -> None:
     """Refuse settings that contradict themselves.
 
@@ -72,3 +89,7 @@ def require(condition: bool, message: str) -> None:
     """
     if not condition:
         raise ConfigError(message)
+
+
+USUAL = Extraction()
+"""How features are computed unless told otherwise."""

@@ -26,7 +26,7 @@ from shrinkscope.experiments.records import Cell, Record
 from shrinkscope.experiments.released import released_records
 from shrinkscope.experiments.samples import fewer
 from shrinkscope.experiments.seeds import derived_generator, derived_seed
-from shrinkscope.experiments.settings import StudyError
+from shrinkscope.experiments.settings import USUAL, Extraction, StudyError
 from shrinkscope.experiments.snapshots import Snapshots
 from shrinkscope.experiments.stage import OnStage, telling
 from shrinkscope.experiments.train import train
@@ -42,12 +42,14 @@ class Bench:
         study: The study.
         folder: Folder of its networks.
         device: ``cpu`` or ``cuda``.
+        extraction: How features are computed, where they are.
     """
 
-    def __init__(self, study: Study, folder: Path, device: str = "cpu") -> None:
+    def __init__(self, study: Study, folder: Path, device: str = "cpu", extraction: Extraction = USUAL) -> None:
         self.study = study
         self.folder = folder
         self.device = device
+        self.extraction = extraction
 
     @functools.cached_property
     def data(self) -> Split | ImageData:

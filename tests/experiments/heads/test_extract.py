@@ -18,6 +18,7 @@ from shrinkscope.experiments.heads.extract import extract, mapped
 from shrinkscope.experiments.heads.key import features_key
 from shrinkscope.experiments.heads.locate import FeaturesError, features_of, find_head
 from shrinkscope.experiments.networks import new_network
+from shrinkscope.experiments.settings import ConfigError, Extraction
 from shrinkscope.experiments.stage import Stage
 
 
@@ -44,12 +45,12 @@ def images(tmp_path) -> Part:
 
 
 def test_features_are_those_of_a_pass_through_the_network(model, samples, tmp_path):
-    found = extract(model, samples, tmp_path, batch_size=32)
+    found = extract(model, samples, tmp_path, how=Extraction(batch_size=32))
     expected = features_of(model, "head", samples[0])
     # Other batches round differently: a few float32 units of a sum of 12 · 9 terms.
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     assert found.dtype == torch.float32
-    half = extract(model, samples, tmp_path, batch_size=32, precision="float16")
+    half = extract(model, samples, tmp_path, how=Extraction(batch_size=32), precision="float16")
     # Rounding to 11 bits is at most 2⁻¹¹ of the value.
     torch.testing.assert_close(half.float(), expected, rtol=2**-10, atol=1e-4)
 
@@ -64,22 +65,22 @@ def test_the_file_is_an_array_that_others_can_open_and_nothing_else_is_left(mode
 
 def test_features_that_are_there_are_not_computed_again(model, samples, tmp_path):
     told: list[Stage] = []
-    extract(model, samples, tmp_path, batch_size=30, progress=told.append)
+    extract(model, samples, tmp_path, how=Extraction(batch_size=30), progress=told.append)
     assert [p.done for p in told] == [30, 60, 90, 100]
     assert told[-1].remaining == 0
     assert all(p.total == 100 and p.elapsed > 0 for p in told)
-    extract(model, samples, tmp_path, batch_size=30, progress=told.append)
+    extract(model, samples, tmp_path, how=Extraction(batch_size=30), progress=told.append)
     assert len(told) == 4
 
 
 def test_augmented_views_are_those_of_the_stated_seed_and_number(images, tmp_path):
     model = new_network("resnet20", seed=1, classes=3)
     everything = torch.arange(len(images))
-    views = [extract(model, images, tmp_path, view=(5, number), batch_size=8) for number in (0, 1)]
+    views = [extract(model, images, tmp_path, view=(5, number), how=Extraction(batch_size=8)) for number in (0, 1)]
     for number, found in enumerate(views):
         inputs, _ = next(iter(images.epoch(everything, len(images), 5, number)))
         torch.testing.assert_close(found, features_of(model, "linear", inputs), rtol=1e-4, atol=1e-5)
-    plain = extract(model, images, tmp_path, batch_size=8)
+    plain = extract(model, images, tmp_path, how=Extraction(batch_size=8))
     torch.testing.assert_close(
         plain, features_of(model, "linear", torch.cat([x for x, _ in images])), rtol=1e-4, atol=1e-5
     )
@@ -129,12 +130,14 @@ _KILLED = """
     from shrinkscope.experiments.digits import load_digits_split
     from shrinkscope.experiments.heads.extract import extract
     from shrinkscope.experiments.networks import new_network
+    from shrinkscope.experiments.settings import Extraction
     split = load_digits_split()
     model = new_network("digits", seed=1)
     def tell(progress):
         if progress.done >= int(sys.argv[2]):
             os.kill(os.getpid(), signal.SIGKILL)
-    extract(model, (split.x_train[:100], split.y_train[:100]), sys.argv[1], batch_size=16, progress=tell)
+    samples = split.x_train[:100], split.y_train[:100]
+    extract(model, samples, sys.argv[1], how=Extraction(batch_size=16), progress=tell)
 """
 
 
@@ -146,9 +149,9 @@ def test_a_killed_extraction_goes_on_where_it_was_to_the_same_bytes(model, sampl
     assert code == -signal.SIGKILL
     assert not list((tmp_path / "killed").glob("*.npy"))
     told: list[Stage] = []
-    found = extract(model, samples, tmp_path / "killed", batch_size=16, progress=told.append)
+    found = extract(model, samples, tmp_path / "killed", how=Extraction(batch_size=16), progress=told.append)
     assert told[0].done == 64  # three blocks were kept
-    assert torch.equal(found, extract(model, samples, tmp_path / "whole", batch_size=16))
+    assert torch.equal(found, extract(model, samples, tmp_path / "whole", how=Extraction(batch_size=16)))
 
 
 def test_a_full_disk_is_told_with_the_size_and_leaves_nothing(model, samples, tmp_path, monkeypatch):
@@ -176,7 +179,7 @@ def test_a_disk_that_fills_later_leaves_nothing_half_valid(model, samples, tmp_p
 
     monkeypatch.setattr(os, "fsync", fills)
     with pytest.raises(OutputError, match="No space left on device"):
-        extract(model, samples, tmp_path, batch_size=10)
+        extract(model, samples, tmp_path, how=Extraction(batch_size=10))
     assert [p.suffix for p in tmp_path.iterdir()] == [".lock"]
 
 
@@ -208,3 +211,27 @@ def test_the_head_is_looked_for_in_the_network(tmp_path, samples):
     with pytest.raises(FeaturesError, match="the output of Sequential is not that of its last linear layer 1"):
         extract(scaled, samples, tmp_path)
     assert find_head(scaled[:2], samples[0][:2]) == "1"
+
+
+@pytest.mark.parametrize(("size", "batch"), [(8, 32), (16, 32), (96, 28), (224, 8)])
+def test_by_default_a_batch_is_what_a_cpus_caches_hold(tmp_path, size, batch):
+    images = torch.zeros(40, 1, size, size), torch.zeros(40, dtype=torch.int64)
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    told: list[Stage] = []
+    extract(network, images, tmp_path, progress=told.append)
+    assert told[0].done == batch
+
+
+def test_layout_and_batch_are_rounding_and_leave_the_network_as_it_was(images, tmp_path):
+    model = new_network("resnet20", seed=1, classes=3)
+    strides = [parameter.stride() for parameter in model.parameters()]
+    found = [
+        extract(model, images, tmp_path / str(place), how=Extraction(channels_last=last, batch_size=size))
+        for place, (last, size) in enumerate([(True, 4), (False, 4), (True, 21)])
+    ]
+    for other in found[1:]:
+        # Sums of some hundred float32 terms in other orders, through 19 layers.
+        torch.testing.assert_close(found[0], other, rtol=1e-4, atol=1e-5)
+    assert [parameter.stride() for parameter in model.parameters()] == strides
+    with pytest.raises(ConfigError, match="0 images a forward pass for features; expected at least 1"):
+        Extraction(batch_size=0)

@@ -1,5 +1,6 @@
 """Features of images, computed once and kept in a file that is mapped into memory."""
 
+import copy
 import json
 import os
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from shrinkscope.errors import OutputError
 from shrinkscope.experiments.data import Part
 from shrinkscope.experiments.heads.key import Source, View, features_key
 from shrinkscope.experiments.heads.locate import FeaturesError, features_of, find_head, head_layer
+from shrinkscope.experiments.settings import USUAL, Extraction
 from shrinkscope.experiments.stage import OnStage, StageClock
 from shrinkscope.files import write_text
 from shrinkscope.performance.forward import evaluation_mode, placement
@@ -25,6 +27,8 @@ _TYPES: dict[Precision, torch.dtype] = {
     "float16": torch.float16,
     "float64": torch.float64,
 }
+# Images a forward pass: the activations of more do not stay in a CPU's caches, as docs/run.md has measured.
+_PIXELS, _FEWEST, _MOST, _ON_GPU = 2**18, 8, 32, 256
 _PROBE = 2  # images with which the last layer is looked for
 
 
@@ -35,13 +39,13 @@ def extract(
     *,
     view: View | None = None,
     precision: Precision = "float32",
-    batch_size: int = 256,
+    how: Extraction = USUAL,
     progress: OnStage | None = None,
 ) -> Tensor:
     """The inputs of a network's last layer on images: from the file that has them, or computed now and kept.
 
-    After each block of ``batch_size`` images a mark says how many are done, so that a killed extraction goes on where
-    it stopped; a file under its own name is complete. Memory is that of a block.
+    After each block of images a mark says how many are done, so that a killed extraction goes on where it stopped; a
+    file under its own name is complete. Memory is that of a block.
 
     Args:
         model: The network; computed in evaluation mode, where it is.
@@ -49,7 +53,7 @@ def extract(
         folder: Where files of features are kept, each named by the digest of all that it depends on.
         view: Seed and number of an augmented view; None: images as they are evaluated.
         precision: Type that features are kept in; float16 halves the file and rounds to 11 bits.
-        batch_size: Images a forward pass.
+        how: Images a forward pass, and their layout in memory.
         progress: Called after each block.
 
     Returns:
@@ -66,7 +70,7 @@ def extract(
     if not path.is_file():
         with _sole_writer(path):
             if not path.is_file():  # another process may have been first
-                _Writer(path, model, head, precision).write(source, view, batch_size, progress)
+                _Writer(path, model, head, precision, how).write(source, view, progress)
     return mapped(path)
 
 
@@ -113,22 +117,25 @@ def mapped(path: Path) -> Tensor:
 class _Writer:
     """Writes one file of features, block by block, from where a mark says that an earlier run stopped."""
 
-    def __init__(self, path: Path, model: nn.Module, head: str, precision: Precision) -> None:
+    def __init__(self, path: Path, model: nn.Module, head: str, precision: Precision, how: Extraction) -> None:
         self._path = path
         self._partial = path.with_suffix(".partial")
         self._mark = path.with_suffix(".mark")
-        self._model, self._head = model, head
+        # Its own: weights in another layout are others to whoever flattens them.
+        self._model, self._head, self._how = copy.deepcopy(model) if how.channels_last else model, head, how
+        if how.channels_last:
+            self._model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self._precision: Precision = precision
         self._type: np.dtype[Any] = np.dtype(precision)
 
-    def write(self, source: Source, view: View | None, batch_size: int, progress: OnStage | None) -> None:
+    def write(self, source: Source, view: View | None, progress: OnStage | None) -> None:
         total = len(source) if isinstance(source, Part) else len(source[0])
         width = head_layer(self._model, self._head).in_features
         done = self._done()
         clock = StageClock("features of images", done, total, progress)
         try:
             with self._opened(total, width, done) as file, evaluation_mode(self._model):
-                for inputs in _batches(source, view, batch_size, done):
+                for inputs in _batches(source, view, self._batch_size(source), done):
                     file.write(self._block(inputs, done))
                     done += len(inputs)
                     file.flush()
@@ -145,9 +152,20 @@ class _Writer:
                 f"{total * width * self._type.itemsize:,} bytes"
             ) from error
 
+    def _batch_size(self, source: Source) -> int:
+        if self._how.batch_size is not None:
+            return self._how.batch_size
+        device, _ = placement(self._model)
+        if device.type != "cpu":
+            return _ON_GPU
+        return max(_FEWEST, min(_MOST, _PIXELS // _probe(self._model, source)[0, 0].numel()))
+
     def _block(self, inputs: Tensor, done: int) -> bytes:
         device, dtype = placement(self._model)
-        found = features_of(self._model, self._head, inputs.to(device, dtype)).to("cpu", _TYPES[self._precision])
+        inputs = inputs.to(device, dtype)
+        if self._how.channels_last and inputs.ndim == 4:
+            inputs = inputs.to(memory_format=torch.channels_last)
+        found = features_of(self._model, self._head, inputs).to("cpu", _TYPES[self._precision])
         wrong = (~found.isfinite()).any(dim=1).nonzero()
         if len(wrong):
             raise FeaturesError(

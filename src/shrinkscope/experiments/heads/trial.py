@@ -56,7 +56,8 @@ def trial_features(bench: Bench, model: nn.Module, folder: Path, progress: OnSta
     """
 
     def features(part: str, view: View | None = None) -> Tensor:
-        return extract(model, getattr(bench.data, part), folder, view=view, progress=progress)
+        source = getattr(bench.data, part)
+        return extract(model, source, folder, view=view, how=bench.extraction, progress=progress)
 
     plain = Judged(features("train"), targets_of(bench.data.train))
     views = [features("train", view) for view in views_of(bench)] or [plain.features]
