@@ -153,3 +153,29 @@ def test_nothing_to_estimate_anew_is_an_error(tmp_path, monkeypatch, capsys):
     code, _, err = run(monkeypatch, capsys, "prune", dense, file, *options)
     assert (code, err) == (2, "shrinkscope: lenet300 has no batch norm statistics; leave out --reestimate\n")
     assert not (tmp_path / "p.safetensors").exists()
+
+
+def test_bits_are_planned_and_written(weights, tmp_path, monkeypatch, capsys):
+    file, rounded = str(tmp_path / "plan.toml"), str(tmp_path / "rounded.safetensors")
+    options = ["--network", "digits", "--inputs", "digits", "--count", "32", "--method", "bits", "--budget", "100"]
+    code, out, err = run(monkeypatch, capsys, "plan", weights, *options, "--size", "0.15x", "--out", file)
+    assert (code, err) == (0, "")
+    for text in ("How many bits the weights of each layer get", "bytes", "bits a weight in", "forward-equivalents"):
+        assert text in out
+    made = Plan.load(file)
+    code, out, err = run(monkeypatch, capsys, "prune", weights, file, "--out", rounded)
+    assert (code, err) == (0, "")
+    assert "planned weights are rounded, in their own type" in out
+    before, after = load_file(weights), load_file(rounded)
+    planned = {row.layer: row.bits for row in made.rows}
+    for name, tensor in after.items():
+        if planned.get(name) is None:
+            assert torch.equal(tensor, before[name])
+        else:  # symmetric levels of each output channel
+            assert all(len(channel.unique()) <= 2 ** planned[name] - 1 for channel in tensor)
+    code, _, err = run(monkeypatch, capsys, "prune", weights, file, "--out", rounded, "--reestimate")
+    assert code == 2
+    assert "the plan is one of bits; leave out --compensate and --reestimate" in err
+    code, _, err = run(monkeypatch, capsys, "plan", weights, *options[:6], "--method", "structured", "--size", "0.5x")
+    assert code == 2
+    assert "method 'structured' cannot be planned yet; expected one of unstructured, bits" in err

@@ -70,6 +70,14 @@ def plan(
             show_default=False,
         ),
     ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            help="unstructured chooses how many weights of each layer go, bits how many bits they get (with --size or "
+            "--max-drop).",
+        ),
+    ] = "unstructured",
     allocation: Annotated[
         str,
         typer.Option(
@@ -105,6 +113,8 @@ def plan(
     Example: shrinkscope plan dense.npz --network lenet300 --inputs mnist/ --sparsity 0.7 --out plan.toml
 
     Example: shrinkscope plan dense.npz --network resnet20 --inputs x.npz --flops 0.5
+
+    Example: shrinkscope plan dense.npz --network resnet20 --inputs x.npz --method bits --size 0.15x
     """
     from shrinkscope.analysis.plan import plan as plan_layers
     from shrinkscope.analysis.plan.plan import BUDGET
@@ -125,6 +135,7 @@ def plan(
             layers=selection_of(layers, None, None),
             keep=keep or (),
             compensate=compensate,
+            method=method,  # type: ignore[arg-type]  # likewise
             allocation=allocation,  # type: ignore[arg-type]  # checked by plan itself
             kind=kind,  # type: ignore[arg-type]  # likewise
             scale=scale,
@@ -177,18 +188,25 @@ def prune(
         ),
     ] = None,
 ) -> None:
-    """Set the weights to zero that a plan removes, and write all tensors as safetensors.
+    """Set the weights to zero that a plan removes, or round them to its bits, and write all tensors as safetensors.
 
     Example: shrinkscope prune dense.npz plan.toml --out pruned.safetensors
     And: shrinkscope prune dense.npz plan.toml --compensate --network resnet20 --inputs x.npz --out pruned.safetensors
     """
     from shrinkscope.analysis.plan import Plan
-    from shrinkscope.errors import OutputError
+    from shrinkscope.errors import CompressionError, OutputError
     from shrinkscope.weights import open_weights, save_tensors
 
     if out.suffix.lower() != ".safetensors":
         raise OutputError(f"cannot write {out}: unknown suffix; expected .safetensors")
     made = Plan.load(plan)
+    if made.settings.method == "bits":
+        if compensate or reestimate:
+            raise CompressionError("the plan is one of bits; leave out --compensate and --reestimate")
+        save_tensors(out, made.quantised({name: view.read() for name, view in open_weights(weights).items()}))
+        rounded = sum(row.weights for row in made.rows if row.bits is not None)
+        typer.echo(f"{out}: {rounded:,} of {made.weights:,} planned weights are rounded, in their own type.")
+        return
     if not (compensate or reestimate):
         tensors = {name: view.read() for name, view in open_weights(weights).items()}
         mask = made.mask(tensors)

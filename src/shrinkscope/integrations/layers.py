@@ -19,6 +19,8 @@ def pruned_rows(plan: Plan) -> list[PlanRow]:
     """
     rows = [row for row in plan.rows if row.removed]
     if not rows:
+        if plan.settings.method == "bits":
+            raise IntegrationError("the plan is one of bits: what is exported is pruning; apply it, or prune writes it")
         raise IntegrationError("the plan removes nothing: there is nothing to export")
     return rows
 

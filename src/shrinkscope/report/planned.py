@@ -21,6 +21,8 @@ def print_plan(plan: Plan, *, console: Console | None = None) -> None:
 
 
 def _layers(plan: Plan) -> Table:
+    if plan.settings.method == "bits":
+        return _bits(plan)
     table = Table(title="How much of each layer to remove", title_justify="left")
     table.add_column("layer", overflow="fold")
     for heading in ("weights", "kept", "removed %", "as well %", "KL alone", "share %"):
@@ -39,9 +41,26 @@ def _layers(plan: Plan) -> Table:
     return table
 
 
+def _bits(plan: Plan) -> Table:
+    table = Table(title="How many bits the weights of each layer get", title_justify="left")
+    table.add_column("layer", overflow="fold")
+    for heading in ("weights", "bits", "KL alone", "share %"):
+        table.add_column(heading, justify="right")
+    for row in plan.rows:
+        table.add_row(
+            row.layer,
+            f"{row.weights:,}",
+            "as it is" if row.bits is None else str(row.bits),
+            "" if row.cost_alone is None else f"{row.cost_alone:.3g}",
+            "" if row.share is None else f"{100 * row.share:.1f}",
+        )
+    return table
+
+
 def _curve(plan: Plan) -> Table:
     table = Table(title="The same plan, milder and harsher", title_justify="left")
-    for heading in ("sparsity %", "KL", "± s.e.", "changed classes %"):
+    first = "bytes" if plan.settings.method == "bits" else "sparsity %"
+    for heading in (first, "KL", "± s.e.", "changed classes %"):
         table.add_column(heading, justify="right")
     for point in plan.curve:
         table.add_row(*_point(point))
@@ -51,7 +70,7 @@ def _curve(plan: Plan) -> Table:
 def _point(point: PlanPoint) -> tuple[str, str, str, str]:
     error, share = point.kl.standard_error, point.disagreement
     return (
-        f"{100 * point.sparsity:.1f}",
+        f"{100 * point.sparsity:.1f}" if point.size is None else f"{point.size:,}",
         f"{point.kl.value:.3g}",
         "" if error is None else f"{error:.2g}",
         "" if share is None else f"{100 * share.value:.1f}",

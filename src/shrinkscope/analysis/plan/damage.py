@@ -11,7 +11,8 @@ from shrinkscope.analysis.plan.prices import in_units
 from shrinkscope.analysis.plan.slopes import Slope, divergence_to, total_variation_to
 from shrinkscope.analysis.scan.trace import Environment, Steps, UntraceableError
 from shrinkscope.compression.locate import locate
-from shrinkscope.compression.removal_path import RemovalPath, magnitude_path
+from shrinkscope.compression.removal_path import magnitude_path
+from shrinkscope.compression.rung_path import CompressionPath
 from shrinkscope.errors import DataError
 from shrinkscope.performance import PredictiveDistances, PredictiveTally, Reading
 from shrinkscope.performance.forward import forward, placement
@@ -35,7 +36,7 @@ class JointDamage:
         batches: Inputs.
         reading: How outputs are read.
         memory: Most bytes held.
-        paths: What each layer's weights are for a number removed; None removes the lowest magnitudes.
+        paths: What each layer's weights are for a number removed, or on a rung; None removes the lowest magnitudes.
         prices: Layer → what a weight costs; 1 everywhere when None. All counts are then of what goes in this unit, and
             the nearest number of weights goes.
 
@@ -55,12 +56,14 @@ class JointDamage:
         batches: Sequence[Tensor],
         reading: Reading,
         memory: int = MEMORY,
-        paths: Mapping[str, RemovalPath] | None = None,
+        paths: Mapping[str, CompressionPath] | None = None,
         prices: Mapping[str, int] | None = None,
     ) -> None:
         self._network = copy.deepcopy(model).eval()
         self._parameters = {name: locate(self._network, name).parameter for name in layers}
-        self._paths = paths or {name: magnitude_path(p.detach().clone()) for name, p in self._parameters.items()}
+        self._paths: Mapping[str, CompressionPath] = paths or {
+            name: magnitude_path(p.detach().clone()) for name, p in self._parameters.items()
+        }
         self._prices = prices or dict.fromkeys(layers, 1)
         self._device, self._dtype = placement(self._network)
         self._batches = [self._placed(batch) for batch in batches]

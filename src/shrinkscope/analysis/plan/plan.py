@@ -1,19 +1,20 @@
 """What sparsity every layer gets: a plan under a budget of weights, or under a predicted drop."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import torch
 from torch import nn
 
 from shrinkscope.analysis.plan.allocations import DATA_FREE, NAMES, Allocation, Allocations
+from shrinkscope.analysis.plan.bits import bits_plan
 from shrinkscope.analysis.plan.chooser import Chooser
 from shrinkscope.analysis.plan.counts import Counts
 from shrinkscope.analysis.plan.damage import JointDamage
 from shrinkscope.analysis.plan.details import details
 from shrinkscope.analysis.plan.prices import Budget, byte_budget, flop_budget, in_units
-from shrinkscope.analysis.plan.records import Plan, PlanRow, PlanSettings
+from shrinkscope.analysis.plan.records import Method, Plan, PlanRow, PlanSettings
 from shrinkscope.analysis.plan.target import largest_within
 from shrinkscope.analysis.prediction import Calibration
 from shrinkscope.compression import compensated_path
@@ -31,6 +32,8 @@ from shrinkscope.weights import LayerSelection, LayersLike, compressible
 BUDGET = 50_000.0
 """Passes of the network over one input that a search takes at most: half of ten evaluations of 10,000 test inputs."""
 
+METHODS: tuple[Method, ...] = get_args(Method)
+
 _SYNTHETIC = 128
 _SYNTHETIC_STEPS = 60
 _BATCH = 64  # inputs a pass: small, so that hopeless moves are given up after few
@@ -47,6 +50,7 @@ def plan(
     shape: Sequence[int] | None = None,
     layers: LayersLike = None,
     keep: Sequence[str] = (),
+    method: Method = "unstructured",
     allocation: Allocation = "joint",
     compensate: bool = False,
     damping: float = 0.01,
@@ -60,7 +64,7 @@ def plan(
     batch_size: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Plan:
-    """Choose how many weights to remove in each layer.
+    """Choose how many weights to remove in each layer, or how many bits they get.
 
     Every second input is searched on and the others judge, so that a plan that fits the few inputs gains nothing. The
     same arguments give the same plan.
@@ -79,6 +83,9 @@ def plan(
         shape: Shape of one input, to make synthetic inputs of where there are none.
         layers: Which layers; every convolution and linear layer by default, tied weights once.
         keep: Globs of layers to leave alone; they are no part of the sparsity.
+        method: ``unstructured`` chooses how many weights go. ``bits`` chooses how many bits the weights of a layer get,
+            8, 6, 5, 4, 3 or 2 with a step for each output channel, or leaves it as it is, under a ``size`` (the bits
+            and four bytes for each step) or a ``max_drop``, by ``joint``, ``additive`` or ``uniform``.
         allocation: ``joint`` searches on the predictions with all layers pruned together. The others are baselines:
             ``additive`` (inputs), ``owl`` (inputs), ``uniform``, ``global``, ``erk``, ``lamp``, ``alpha_pruning``.
         compensate: Whether the weights that stay make up for those that go, as in ``CompensatedPruning``, with the
@@ -104,6 +111,8 @@ def plan(
 
     Source: derived here; docs/allocation.md compares the allocations on trained networks.
     """
+    if method not in METHODS:
+        raise CompressionError(f"method {method!r} cannot be planned yet; expected one of {', '.join(METHODS)}")
     _check({"sparsity": sparsity, "max_drop": max_drop, "size": size, "flops": flops}, allocation, budget)
     weights = _planned(model, layers, keep)
     reading = Reading(kind=kind, scale=scale, padding=padding, outputs=outputs)
@@ -122,7 +131,10 @@ def plan(
         budget=budget,
         within="compensated" if compensate else "magnitude",
         damping=damping if compensate else None,
+        method=method,
     )
+    if method == "bits":
+        return bits_plan(model, weights, batches, reading, settings, calibration, progress)
     target = _target(model, weights, sparsity, size, flops, batches)
     if not batches:
         if compensate:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import torch
 from torch import Tensor, nn
 
 from shrinkscope.analysis.plan.document import toml_text
@@ -14,6 +15,7 @@ from shrinkscope.analysis.plan.readable import with_levels, without_levels
 from shrinkscope.analysis.plan.wording import plan_in_words
 from shrinkscope.analysis.prediction import Prediction
 from shrinkscope.compression import Mask, compensated_to_counts, prune, write_weights
+from shrinkscope.compression.rung_path import quantised
 from shrinkscope.errors import CompressionError, OutputError, StoreError
 from shrinkscope.files import json_text, write_text
 from shrinkscope.latent import Precisions
@@ -21,6 +23,7 @@ from shrinkscope.quantity import Quantity
 
 Verdict = Literal["reached", "infeasible", "unpredicted"]
 Within = Literal["magnitude", "compensated"]
+Method = Literal["unstructured", "bits"]
 
 
 class PlanRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -29,7 +32,8 @@ class PlanRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     Attributes:
         layer: Name of its weight.
         weights: Number of weights.
-        removed: Number of them to remove.
+        removed: Number of them to remove; 0 in a plan of bits.
+        bits: Bits that each weight gets, with a step for each output channel; None leaves them as they are.
         cost_alone: Predicted KL in nats when this layer alone is pruned so; None without inputs.
         share: Share of the damage: what the joint KL falls by when this layer is left dense, over the sum of that
             of all layers; None without inputs or damage.
@@ -41,6 +45,7 @@ class PlanRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     layer: str
     weights: int
     removed: int
+    bits: int | None = None
     cost_alone: float | None = None
     share: float | None = None
     lower: float | None = None
@@ -61,12 +66,14 @@ class PlanPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """One point of the trade-off between size and damage.
 
     Attributes:
-        sparsity: Fraction of all planned weights removed.
+        sparsity: Fraction of all planned weights removed; 0 in a plan of bits.
+        size: Bytes of the network; None but in a plan of bits.
         kl: Predicted joint KL in nats.
         disagreement: Share of inputs whose predicted class changes; None for regression.
     """
 
     sparsity: float
+    size: int | None = None
     kl: Quantity
     disagreement: Quantity | None = None
 
@@ -103,6 +110,7 @@ class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         within: Which weights of a layer go: ``magnitude`` removes the lowest and leaves the others as they are, with
             ``compensated`` the others make up for what goes.
         damping: Of the input moments then; None otherwise.
+        method: What is chosen for each layer: ``unstructured`` how many weights go, ``bits`` how many bits they get.
     """
 
     allocation: str
@@ -118,6 +126,7 @@ class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     budget: float = 0.0
     within: Within = "magnitude"
     damping: float | None = None
+    method: Method = "unstructured"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -135,6 +144,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         forward_equivalents: What choosing took, in passes of the network over one input.
         verdict: Whether the target was reached; ``unpredicted`` without inputs.
         notes: What else to know, a sentence each.
+        size: Bytes of the network as planned; None but in a plan of bits.
     """
 
     rows: tuple[PlanRow, ...]
@@ -148,6 +158,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     forward_equivalents: float = 0.0
     verdict: Verdict = "unpredicted"
     notes: tuple[str, ...] = ()
+    size: int | None = None
 
     @property
     def weights(self) -> int:
@@ -176,8 +187,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
         Raises:
             CompressionError: If a layer is missing or has another number of weights, or the plan was made for weights
-                that make up for what goes.
+                that make up for what goes, or is one of bits.
         """
+        if self.settings.method == "bits":
+            raise CompressionError(
+                "a plan of bits removes nothing, so it has no mask: made.apply(model) rounds the weights"
+            )
         if self.settings.within == "compensated":
             raise CompressionError(
                 "this plan is for weights that make up for those that go: give input moments, "
@@ -185,8 +200,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             )
         return mask_of(model, {row.layer: (row.removed, row.weights) for row in self.rows})
 
+    def quantised(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights rounded to the bits of each row, with a step for each output channel, in their own type.
+
+        Args:
+            weights: Layer → dense weight; others than the plan's come back as they are.
+
+        Raises:
+            CompressionError: If a layer is missing, has another number of weights, or cannot be quantised.
+        """
+        found = planned(weights, {row.layer: row.weights for row in self.rows})
+        new = {row.layer: quantised(row.layer, found[row.layer], row.bits) for row in self.rows if row.bits is not None}
+        return {**weights, **new}
+
     def apply(self, model: nn.Module, *, precisions: Precisions | None = None, damping: float | None = None) -> Mask:
-        """Set so many weights of a network to zero as the plan says, in place.
+        """Set so many weights of a network to zero as the plan says, or round them to its bits, in place.
 
         Args:
             model: The network that the plan is for.
@@ -197,11 +225,19 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             damping: As for ``CompensatedPruning``; the plan's, or 0.01, when None.
 
         Returns:
-            The mask that was applied: exactly ``removed`` weights are zero.
+            The mask that was applied: exactly ``removed`` weights are zero. One that keeps everything with bits.
 
         Raises:
             CompressionError: If the plan is for another network, or a layer has no Σ⁻¹. The model is unchanged.
         """
+        if self.settings.method == "bits":
+            if precisions is not None:
+                raise CompressionError(
+                    "precisions are for weights that go; a plan of bits removes none: leave them out"
+                )
+            rounded = self.quantised(planned(model, {row.layer: row.weights for row in self.rows}))
+            write_weights(model, rounded)
+            return Mask({name: torch.ones_like(weight, dtype=torch.bool) for name, weight in rounded.items()})
         if precisions is None:
             return prune(model, self.mask(model))
         if damping is None:

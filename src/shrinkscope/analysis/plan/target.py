@@ -2,6 +2,7 @@
 
 from shrinkscope.analysis.plan.chooser import Choice, Chooser
 from shrinkscope.analysis.plan.counts import Counts
+from shrinkscope.analysis.plan.damage import JointDamage
 from shrinkscope.analysis.prediction import Calibration
 from shrinkscope.errors import DataError
 
@@ -28,7 +29,7 @@ def largest_within(
     """
 
     def within(counts: Counts) -> bool:
-        found = predicted_drop(chooser, counts, calibration)
+        found = predicted_drop(chooser.judge, counts, calibration)
         return found is not None and found <= max_drop
 
     def start_of(total: int) -> Counts:
@@ -56,18 +57,18 @@ def largest_within(
     return best, _infeasible(sum(best.counts.values()), max_drop)
 
 
-def predicted_drop(chooser: Chooser, counts: Counts, calibration: Calibration | None) -> float | None:
+def predicted_drop(judge: JointDamage, counts: Counts, calibration: Calibration | None) -> float | None:
     """The predicted drop on the inputs that were not searched on; None out of the calibration's range.
 
     Args:
-        chooser: Has these inputs.
-        counts: Layer → number to remove.
+        judge: Of these inputs.
+        counts: Layer → number to remove, or rung.
         calibration: Predicts the drop from the joint KL.
 
     Raises:
         DataError: If there is neither a calibration nor a class.
     """
-    found = chooser.judge.distances(counts)
+    found = judge.distances(counts)
     if calibration is not None:
         value = calibration.predict([float(found.kl.mean())]).value
         return None if value is None else abs(value)

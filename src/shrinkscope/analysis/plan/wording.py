@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from shrinkscope.analysis.plan.records import Plan
 
 _NAMED = 3
+_ALL = 8  # layers whose bits are named
 _WITHIN = {"magnitude": ", the lowest magnitudes of each", "compensated": "; the weights that stay make up for them"}
 _NOISE = 2  # standard errors
 
@@ -21,6 +22,8 @@ def plan_in_words(plan: "Plan") -> str:
 
 def _what(plan: "Plan") -> str:
     settings = plan.settings
+    if settings.method == "bits":
+        return _bits(plan)
     asked = f" for size = {settings.size}" if settings.size is not None else ""
     asked = f" for flops = {settings.flops:g}" if settings.flops is not None else asked
     return (
@@ -29,7 +32,21 @@ def _what(plan: "Plan") -> str:
     )
 
 
+def _bits(plan: "Plan") -> str:
+    rounded = [row for row in plan.rows if row.bits is not None]
+    weights = sum(row.weights for row in rounded)
+    mean = sum((row.bits or 0) * row.weights for row in rounded) / max(weights, 1)
+    whole = f", {len(plan.rows) - len(rounded)} left as they are" if len(rounded) < len(plan.rows) else ""
+    return f"{plan.settings.allocation}: {mean:.2f} bits a weight in {len(rounded)} layers{whole}" + (
+        f"; the network takes {plan.size:,} bytes." if plan.size is not None else "."
+    )
+
+
 def _where(plan: "Plan") -> str:
+    if plan.settings.method == "bits":
+        return "; ".join(f"{row.layer} {row.bits or 'as it is'}" for row in plan.rows[:_ALL]) + (
+            f"; and {len(plan.rows) - _ALL} more." if len(plan.rows) > _ALL else "."
+        )
     rows = sorted(plan.rows, key=lambda row: row.level)
     mild = ", ".join(f"{row.layer} {100 * row.level:.0f} %" for row in rows[:_NAMED])
     harsh = ", ".join(f"{row.layer} {100 * row.level:.0f} %" for row in rows[max(_NAMED, len(rows) - _NAMED) :][::-1])

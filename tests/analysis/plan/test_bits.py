@@ -1,0 +1,148 @@
+"""Plans of bits: what they take, what they predict, and how they are carried out."""
+
+import copy
+
+import pytest
+import torch
+
+from references.residual import Residual
+from shrinkscope.analysis.plan import Plan, plan
+from shrinkscope.analysis.plan.bits import ALLOCATIONS, WIDTHS
+from shrinkscope.compression import UniformQuantisation
+from shrinkscope.curvature import input_moments
+from shrinkscope.errors import CompressionError, DataError, IntegrationError
+from shrinkscope.integrations.layers import pruned_rows
+from shrinkscope.performance import predictive_divergence
+from shrinkscope.weights import compressible
+
+INPUTS = torch.randn(24, 2, 6, 6, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return Residual().float().eval()
+
+
+@pytest.fixture(scope="module")
+def found(network):
+    return plan(network, method="bits", size="0.3x", inputs=INPUTS, budget=2000.0)
+
+
+def taken(network, made):
+    """Bytes counted anew: the bits of each planned weight in whole bytes, four for each channel, all else as it is."""
+    bits = {row.layer: row.bits for row in made.rows}
+    total = 0
+    for name, tensor in network.state_dict().items():
+        if bits.get(name) is None:
+            total += tensor.numel() * tensor.element_size()
+        else:
+            total += -(-tensor.numel() * bits[name] // 8) + 4 * tensor.shape[0]
+    return total
+
+
+@pytest.mark.parametrize("allocation", ALLOCATIONS)
+@pytest.mark.parametrize("share", [0.5, 0.25])
+def test_a_plan_stays_within_its_bytes(network, allocation, share):
+    dense = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    made = plan(network, method="bits", size=f"{share}x", inputs=INPUTS, allocation=allocation, budget=300.0)
+    assert made.size == taken(network, made) <= round(share * dense)
+    assert made.removed == 0
+    assert "bits a weight" in made.summary()
+    if allocation == "uniform":
+        assert len({row.bits for row in made.rows}) == 1
+
+
+def test_the_prediction_is_that_of_the_rounded_network_on_the_inputs_not_searched(network, found):
+    rounded = copy.deepcopy(network)
+    mask = found.apply(rounded)
+    assert mask.removed() == 0
+    for row in (row for row in found.rows if row.bits is not None):
+        method = UniformQuantisation(bits=row.bits, granularity="channel")
+        dense = compressible(network)[row.layer]
+        assert torch.equal(compressible(rounded)[row.layer], method.compress({row.layer: dense})[row.layer])
+    expected = predictive_divergence(network, rounded, INPUTS[1::2])
+    # Float32: the same operations from a held value on.
+    assert found.kl.value == pytest.approx(expected.kl.value, rel=1e-4)
+    assert found.disagreement.value == expected.disagreement.value
+    assert sum(row.share for row in found.rows) == pytest.approx(1.0)
+
+
+def test_the_search_is_no_worse_than_its_start_on_what_it_was_not_shown(network, found):
+    start = plan(network, method="bits", size="0.3x", inputs=INPUTS, allocation=found.start)
+    distances = []
+    for made in (found, start):
+        rounded = copy.deepcopy(network)
+        made.apply(rounded)
+        distances.append(predictive_divergence(network, rounded, INPUTS[1::2]).total_variation.value)
+    assert distances[0] <= distances[1]
+
+
+def test_the_same_arguments_give_the_same_plan(network, found):
+    assert plan(network, method="bits", size="0.3x", inputs=INPUTS, budget=2000.0) == found
+
+
+@pytest.mark.parametrize("suffix", [".toml", ".json"])
+def test_a_plan_is_read_as_it_was_written(found, tmp_path, suffix):
+    found.save(tmp_path / f"plan{suffix}")
+    assert Plan.load(tmp_path / f"plan{suffix}") == found
+
+
+@pytest.mark.parametrize("allocation", ALLOCATIONS)
+def test_a_drop_is_kept_by_fewer_bytes(network, allocation):
+    sizes = []
+    for drop in (0.1, 0.4):
+        made = plan(network, method="bits", max_drop=drop, inputs=INPUTS, allocation=allocation, budget=600.0)
+        assert made.disagreement.value <= drop
+        assert made.verdict == "reached"
+        sizes.append(made.size)
+    assert sizes[1] < sizes[0] < sum(tensor.numel() * 4 for tensor in network.state_dict().values())
+
+
+def test_the_curve_goes_through_the_choice(found):
+    here = [point for point in found.curve if point.size == found.size]
+    assert [point.kl for point in here] == [found.kl]
+    assert [point.size for point in found.curve] == sorted((point.size for point in found.curve), reverse=True)
+
+
+def test_a_whole_size_leaves_the_network_as_it_is(network):
+    made = plan(network, method="bits", size="1x", inputs=INPUTS, allocation="additive")
+    assert {row.bits for row in made.rows} == {None}
+    assert made.kl.value == 0.0
+
+
+def test_without_inputs_all_layers_get_the_widest_that_fits(network):
+    made = plan(network, method="bits", size="0.3x", allocation="uniform")
+    assert made.kl is None
+    (bits,) = {row.bits for row in made.rows}
+    wider = WIDTHS[WIDTHS.index(bits) - 1]
+    rows = tuple(type(row)(layer=row.layer, weights=row.weights, removed=0, bits=wider) for row in made.rows)
+    dense = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    assert taken(network, made) <= 0.3 * dense < taken(network, Plan(rows=rows, settings=made.settings))
+
+
+def test_what_is_refused(network, found):
+    with pytest.raises(
+        CompressionError, match="method 'n:m' cannot be planned yet; expected one of unstructured, bits"
+    ):
+        plan(network, method="n:m", size="0.5x")
+    with pytest.raises(CompressionError, match=r"bits change no sparsity; method='bits' expects size=… or max_drop=…"):
+        plan(network, method="bits", sparsity=0.5)
+    with pytest.raises(CompressionError, match="bits change no flops"):
+        plan(network, method="bits", flops=0.5)
+    with pytest.raises(CompressionError, match="method='bits' removes none: leave it out"):
+        plan(network, method="bits", size="0.5x", compensate=True, inputs=INPUTS)
+    with pytest.raises(CompressionError, match="allocation 'erk' chooses no bits; expected one of joint, additive"):
+        plan(network, method="bits", size="0.5x", allocation="erk")
+    with pytest.raises(CompressionError, match=r"size = 10 bytes cannot be reached: with 2 bits everywhere"):
+        plan(network, method="bits", size=10, allocation="uniform")
+    with pytest.raises(DataError, match="allocation 'joint' needs inputs: give inputs=… or shape=…"):
+        plan(network, method="bits", size="0.5x")
+    with pytest.raises(DataError, match="max_drop needs inputs"):
+        plan(network, method="bits", max_drop=0.1, allocation="uniform")
+    with pytest.raises(CompressionError, match="a plan of bits removes nothing, so it has no mask"):
+        found.mask(network)
+    with pytest.raises(CompressionError, match="precisions are for weights that go"):
+        found.apply(network, precisions=input_moments(network, INPUTS).precisions())
+    with pytest.raises(IntegrationError, match="the plan is one of bits: what is exported is pruning"):
+        pruned_rows(found)
