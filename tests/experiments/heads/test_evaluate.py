@@ -17,7 +17,7 @@ def normal(*shape: int, seed: int) -> torch.Tensor:
 @pytest.mark.parametrize("numbers", [1, 100, 1 << 22])
 def test_each_head_is_evaluated_as_its_network_would_be(bias, numbers, monkeypatch):
     # Blocks of one sample, of some, and of all.
-    monkeypatch.setattr(module, "_NUMBERS", numbers)
+    monkeypatch.setattr(module, "AT_ONCE", numbers)
     features, targets = normal(37, 5, seed=0), torch.arange(37) % 4
     weights, biases = normal(3, 4, 5, seed=1), normal(3, 4, seed=2) if bias else None
     weights[1, 2, 3] = torch.nan
