@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,8 +84,11 @@ def test_no_text_of_any_figure_covers_another(pictures: dict[str, Picture]):
     assert {name: pairs for name, pairs in found.items() if pairs} == {}
 
 
-def test_no_text_of_any_figure_leaves_it(pictures: dict[str, Picture]):
+@pytest.mark.parametrize("dpi", [72, 150])  # of SVG and PDF, of PNG: texts have other widths
+def test_no_text_of_any_figure_leaves_it(pictures: dict[str, Picture], dpi: int, request: pytest.FixtureRequest):
     for name, picture in pictures.items():
+        request.addfinalizer(partial(picture.figure.set_dpi, picture.figure.get_dpi()))
+        picture.figure.set_dpi(dpi)
         frame = picture.figure.bbox.padded(1.0)
         for text in drawn_texts(picture):
             box = text.get_window_extent()

@@ -64,7 +64,7 @@ def test_both_quantities_are_told_apart_in_words(records: Any):
         "ε of Theorem 3.6, Gaussian (nats)",
         "bound of Theorem 3.6, Gaussian (nats)",
         "PD in loss, training (nats)",
-        "mean, lowest to highest of 3 trials",
+        "mean and range of 3 trials",
     }
 
 

@@ -57,6 +57,18 @@ def test_a_figure_is_written_as_png_and_svg(records: Any, tmp_path):
     assert "a &amp; b &lt;c&gt;" in svg
 
 
+def test_writing_leaves_the_figure_as_it_was(records: Any, tmp_path):
+    picture = draw(records)
+    before = picture.figure.get_dpi()
+    for suffix in (".png", ".svg", ".pdf"):
+        picture.write(tmp_path / f"figure{suffix}")
+        assert picture.figure.get_dpi() == before, suffix
+    written = tmp_path / "figure.png"
+    again = tmp_path / "again.png"
+    picture.write(again)
+    assert again.read_bytes() == written.read_bytes()
+
+
 def test_the_callers_settings_of_matplotlib_stay(records: Any):
     # The backend is left out: matplotlib itself chooses one when it is first asked for.
     settings: Any = matplotlib.rcParams

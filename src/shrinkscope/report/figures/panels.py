@@ -149,9 +149,7 @@ def keys(solid: str, dashed: str, trials: int = 1) -> list[Artist]:
     lines: list[Artist] = [_key(solid, "-"), _key(dashed, DASHES)]
     if trials < 2:
         return lines
-    band = Patch(
-        facecolor=MUTED, alpha=2 * _BAND_ALPHA, linewidth=0, label=f"mean, lowest to highest of {trials} trials"
-    )
+    band = Patch(facecolor=MUTED, alpha=2 * _BAND_ALPHA, linewidth=0, label=f"mean and range of {trials} trials")
     return [*lines, band]
 
 

@@ -1,7 +1,8 @@
 """A figure with what a reader needs beside it: a title, a caption and a place in the report."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,7 +45,8 @@ class Picture:
     @cached_property
     def svg(self) -> str:
         """The figure as SVG, the same bytes for the same numbers: no date, and identifiers derived from the name."""
-        with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"shrinkscope-{self.name}"}):  # pyright: ignore
+        style = {**STYLE, "svg.hashsalt": f"shrinkscope-{self.name}"}
+        with matplotlib.rc_context(style), _of_its_size(self.figure):  # pyright: ignore
             buffer = io.StringIO()
             metadata = {"Date": None, "Creator": "shrinkscope", "Title": self.title, "Description": self.caption}
             FigureCanvasSVG(self.figure).print_svg(buffer, metadata=metadata)
@@ -59,7 +61,7 @@ class Picture:
         Raises:
             OutputError: If the file cannot be written.
         """
-        with matplotlib.rc_context(STYLE), atomic_path(path) as temporary:  # pyright: ignore
+        with matplotlib.rc_context(STYLE), _of_its_size(self.figure), atomic_path(path) as temporary:  # pyright: ignore
             self.figure.set_dpi(PNG_DPI)
             metadata = {"Software": "shrinkscope", "Title": self.title, "Description": self.caption}
             # Level 3 compresses lines and text as well as the default, in a third of its time.
@@ -74,7 +76,8 @@ class Picture:
         Raises:
             OutputError: If the file cannot be written.
         """
-        with matplotlib.rc_context({**STYLE, "pdf.fonttype": 42}), atomic_path(path) as temporary:  # pyright: ignore
+        style = {**STYLE, "pdf.fonttype": 42}
+        with matplotlib.rc_context(style), _of_its_size(self.figure), atomic_path(path) as temporary:  # pyright: ignore
             metadata = {"Title": self.title, "Subject": self.caption, "Creator": "shrinkscope", "CreationDate": None}
             FigureCanvasPdf(self.figure).print_pdf(temporary, metadata=metadata)
 
@@ -91,6 +94,16 @@ class Picture:
         if path.suffix not in writers:
             raise OutputError(f"cannot write {path}: unknown suffix {path.suffix!r}; expected .png, .svg or .pdf")
         writers[path.suffix](path)
+
+
+@contextmanager
+def _of_its_size(figure: Figure) -> Iterator[None]:
+    """Give a figure its dots per inch back: writing sets those of the format, at which texts have other widths."""
+    before = figure.get_dpi()
+    try:
+        yield
+    finally:
+        figure.set_dpi(before)
 
 
 def save_figures(pictures: Mapping[str, Picture], folder: str | Path) -> list[Path]:
