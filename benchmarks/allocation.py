@@ -1,11 +1,11 @@
 """Accuracy after one-shot pruning, by who chose the sparsity of each layer: writes docs/allocation.md.
 
-    python benchmarks/allocation.py NETWORK LEVEL … [--seeds 0 1 2] [--for magnitude compensated] [--untrained]
+    python benchmarks/allocation.py NETWORK LEVEL … [--seeds 0 1 2] [--for PURPOSE …] [--untrained]
     python benchmarks/allocation.py --page     writes the page again from what was measured
 
 Each choice is carried out in several ways: the lowest magnitudes go, or the weights that the others can make up for;
-batch norm's statistics as they were, or re-estimated; with brief training, or without. What is finished is kept in
-docs/allocation/NETWORK.json.
+batch norm's statistics as they were, or re-estimated; with brief training, or without. PURPOSE is what is planned for:
+magnitude, compensated, reestimated or compensated-reestimated. What is finished is kept in docs/allocation/NETWORK.json.
 """
 
 import argparse
@@ -38,7 +38,14 @@ from shrinkscope.weights import compressible
 DATA, RESULTS, PAGE = Path("../shared/data"), Path("docs/allocation"), Path("docs/allocation.md")
 BUDGET, BATCH = 40_000, 64
 TUNING, TUNED_ON = Training(epochs=1, batch_size=64, learning_rate=0.01), 1280
-BESIDE_COMPENSATED = ("uniform", "additive")  # what is also planned for compensated weights, beside the search
+COMPENSATED, REESTIMATED = "compensated", "reestimated"
+# What is planned beside the search; all allocations where nothing is named, which are then carried out in every way.
+BESIDE = {
+    "magnitude": (),
+    COMPENSATED: ("uniform", "additive"),
+    REESTIMATED: ("additive",),
+    f"{COMPENSATED}-{REESTIMATED}": ("additive",),
+}
 
 
 def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
@@ -80,11 +87,16 @@ class Bench:
 
     def choices(self, levels: Sequence[float], purpose: str, done: set[tuple[str, float]]) -> Iterator[dict[str, Any]]:
         """What each allocation chooses at each level, but for what is done."""
-        paths = self.paths if purpose == "compensated" else None
+        paths = self.paths if purpose.startswith(COMPENSATED) else None
         halves = [part.split(BATCH) for part in self.inputs.chunk(2)]
-        search, judge = (JointDamage(self.network, [*self.sizes], part, Reading(), paths=paths) for part in halves)
+        search, judge = (
+            JointDamage(
+                self.network, [*self.sizes], part, Reading(), paths=paths, reestimated=purpose.endswith(REESTIMATED)
+            )
+            for part in halves
+        )
         allocations = Allocations(self.network, self.weights, search)
-        others = BESIDE_COMPENSATED if purpose == "compensated" else allocations.available
+        others = BESIDE[purpose] or allocations.available
         for level in levels:
             # What does not search and looks at nothing random is the same for every seed.
             for allocation in ["joint", *others] if self.seed == 0 else ["joint"]:
@@ -105,7 +117,7 @@ class Bench:
     def outcomes(self, counts: Counts, purpose: str) -> dict[str, float]:
         """Accuracy by the way in which these numbers of weights are removed."""
         found: dict[str, float] = {}
-        if purpose == "magnitude":
+        if not purpose.startswith(COMPENSATED):
             mask = mask_of(self.network, {name: (count, self.sizes[name]) for name, count in counts.items()})
             prune(self.network, mask)
             self._judge(found, "magnitude", mask)
@@ -170,7 +182,7 @@ def main() -> None:
     parser.add_argument("network", nargs="?", choices=NAMES)
     parser.add_argument("levels", nargs="*", type=float)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--for", nargs="+", dest="purposes", default=["magnitude", "compensated"])
+    parser.add_argument("--for", nargs="+", dest="purposes", choices=BESIDE, default=["magnitude", "compensated"])
     parser.add_argument("--untrained", action="store_true", help="leave out the training after pruning")
     parser.add_argument("--page", action="store_true", help="write the page alone")
     asked = parser.parse_args()

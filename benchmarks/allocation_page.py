@@ -9,7 +9,12 @@ Row = dict[str, Any]
 # Of the issue that asked for this: ResNet-20, the same 761 images; random search on the joint KL of 128 inputs.
 EARLIER = {"resnet20": {0.5: 91.7, 0.6: 86.6, 0.7: 77.9, 0.8: 63.6}}
 
-PLANNED = ", planned for compensated weights"
+PLANNED = {
+    "magnitude": "",
+    "compensated": ", planned for compensated weights",
+    "reestimated": ", planned for re-estimated statistics",
+    "compensated-reestimated": ", planned for both",
+}
 
 _WAYS = {
     "magnitude": "The lowest magnitudes go, nothing else changes",
@@ -28,8 +33,8 @@ half of them searched on, half to choose among what was found. Where there were 
 random moves, the mean is given with the least and the largest. **Bold**: the first of its column, or no more below it
 than one standard error of the difference of two accuracies that agree on nine images of ten, √(0.1/images).
 
-*Planned for compensated weights*: `compensate=True`; the others are planned for magnitudes, in whatever way they are
-carried out. `owl`, `alpha_pruning` and all rivals are the rules of [plans](plan.md#the-allocations) with the constants
+*Planned for compensated weights*: `compensate=True`; *for re-estimated statistics*: `reestimate=True`, *for both*: both of
+them. The others are planned for magnitudes and nothing else, in whatever way they are carried out. `owl`, `alpha_pruning` and all rivals are the rules of [plans](plan.md#the-allocations) with the constants
 that their papers recommend.
 
 Written by `python benchmarks/allocation.py NETWORK LEVEL …` from docs/allocation/.
@@ -102,7 +107,7 @@ def _table(rows: Sequence[Row], way: str, earlier: dict[float, float]) -> list[s
 def _by_allocation(rows: Sequence[Row], value: Callable[[Row], float]) -> dict[str, dict[float, list[float]]]:
     found: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        label = row["allocation"] + (PLANNED if row["for"] == "compensated" else "")
+        label = row["allocation"] + PLANNED[row["for"]]
         found[label][row["level"]].append(value(row))
     return found
 

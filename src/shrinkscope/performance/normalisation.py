@@ -23,6 +23,17 @@ def layers_with_statistics(model: nn.Module) -> dict[str, _BatchNorm]:
     }
 
 
+def normalise_by_batch(model: nn.Module) -> None:
+    """Let batch norm layers normalise by the batch that passes, and remember what they did before.
+
+    Args:
+        model: The network; changed in place. Batches of one value a channel fail.
+    """
+    for layer in layers_with_statistics(model).values():
+        layer.train()
+        layer.momentum = 0.0  # of the new statistics in what is remembered
+
+
 @contextmanager
 def mismatches(model: nn.Module) -> Iterator[list[Tensor]]:
     """Collect, at every forward pass, how far each batch norm layer's input is from what the layer remembers.

@@ -53,6 +53,29 @@ def test_distances_are_those_of_the_pruned_network(network, memory):
         assert torch.allclose(damage.distances(counts, first=1).kl, expected[:5], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("counts", COUNTS)
+def test_statistics_that_will_be_reestimated_are_those_of_each_batch(network, counts):
+    damage = JointDamage(network, LAYERS, INPUTS.split(6), Reading(), reestimated=True)
+    named = dict(zip(LAYERS, counts, strict=True))
+    found = damage.distances(named, rebase=True).kl
+    assert damage.reason is None
+    for at, batch in enumerate(INPUTS.split(6)):
+        own = copy.deepcopy(network)
+        for layer, count in named.items():
+            if count:
+                prune(own, MagnitudePruning(level=count / own.get_parameter(layer).numel(), layers=layer))
+        with torch.no_grad():
+            before = own.first(batch)
+            own.norm.running_mean.copy_(before.mean(dim=(0, 2, 3)))
+            own.norm.running_var.copy_(before.var(dim=(0, 2, 3), correction=0))
+            p, q = (model(batch).log_softmax(dim=1) for model in (network, own))
+        # The same operations in another order: rounding of float64.
+        assert torch.allclose(found[6 * at : 6 * at + 6], (p.exp() * (p - q)).sum(dim=1), rtol=1e-9, atol=1e-12)
+    assert torch.allclose(damage.distances(named).kl, found, rtol=0, atol=0)  # nothing was remembered
+    damage.slopes(named)
+    assert torch.allclose(damage.distances(named).kl, found, rtol=1e-9, atol=1e-12)
+
+
 def test_a_pass_costs_what_comes_after_the_first_changed_layer(network):
     damage = JointDamage(network, LAYERS, [INPUTS], Reading())
     before = damage.spent

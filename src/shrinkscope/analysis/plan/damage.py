@@ -16,6 +16,7 @@ from shrinkscope.compression.rung_path import CompressionPath
 from shrinkscope.errors import DataError
 from shrinkscope.performance import PredictiveDistances, PredictiveTally, Reading
 from shrinkscope.performance.forward import forward, placement
+from shrinkscope.performance.normalisation import normalise_by_batch
 from shrinkscope.performance.outputs import scores_of
 
 MEMORY = 1 << 30
@@ -39,6 +40,8 @@ class JointDamage:
         paths: What each layer's weights are for a number removed, or on a rung; None removes the lowest magnitudes.
         prices: Layer → what a weight costs; 1 everywhere when None. All counts are then of what goes in this unit, and
             the nearest number of weights goes.
+        reestimated: Whether batch norm's statistics will be re-estimated after compression: pruned networks are then
+            run with those of each batch.
 
     Attributes:
         spent: What was run, in passes of the network over one input.
@@ -58,6 +61,8 @@ class JointDamage:
         memory: int = MEMORY,
         paths: Mapping[str, CompressionPath] | None = None,
         prices: Mapping[str, int] | None = None,
+        *,
+        reestimated: bool = False,
     ) -> None:
         self._network = copy.deepcopy(model).eval()
         self._parameters = {name: locate(self._network, name).parameter for name in layers}
@@ -72,6 +77,8 @@ class JointDamage:
         self.reason: str | None = None
         with torch.no_grad():
             self.dense = [forward("the network", self._network, batch, reading.outputs) for batch in batches]
+        if reestimated:
+            normalise_by_batch(self._network)
         self._written: Counts = dict.fromkeys(layers, 0)
         self._base: Counts = dict(self._written)
         self._steps = self._traced()
@@ -197,7 +204,8 @@ class JointDamage:
             with torch.no_grad():
                 found = steps.survey(steps.start(self._batches[0].clone()))
                 scores = scores_of("the network", found, self._reading.outputs).to("cpu")
-            if not torch.allclose(scores, self.dense[0], rtol=0, atol=_SAME * float(self.dense[0].abs().max())):
+                expected = forward("the network", self._network, self._batches[0], self._reading.outputs)
+            if not torch.allclose(scores, expected, rtol=0, atol=_SAME * float(expected.abs().max())):
                 raise UntraceableError("its outputs depend on more than the inputs")
         except (UntraceableError, DataError, RuntimeError) as error:
             self.reason = str(error)
