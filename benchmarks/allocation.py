@@ -5,7 +5,8 @@
 
 Each choice is carried out in several ways: the lowest magnitudes go, or the weights that the others can make up for;
 batch norm's statistics as they were, or re-estimated; with brief training, or without. PURPOSE is what is planned for:
-magnitude, compensated, reestimated or compensated-reestimated. What is finished is kept in docs/allocation/NETWORK.json.
+magnitude, compensated, reestimated or compensated-reestimated. What is finished is kept in
+docs/allocation/NETWORK.json.
 """
 
 import argparse

@@ -33,9 +33,10 @@ half of them searched on, half to choose among what was found. Where there were 
 random moves, the mean is given with the least and the largest. **Bold**: the first of its column, or no more below it
 than one standard error of the difference of two accuracies that agree on nine images of ten, √(0.1/images).
 
-*Planned for compensated weights*: `compensate=True`; *for re-estimated statistics*: `reestimate=True`, *for both*: both of
-them. The others are planned for magnitudes and nothing else, in whatever way they are carried out. `owl`, `alpha_pruning` and all rivals are the rules of [plans](plan.md#the-allocations) with the constants
-that their papers recommend.
+*Planned for compensated weights*: `compensate=True`; *for re-estimated statistics*: `reestimate=True`; *for both*: both
+of them. The others are planned for magnitudes and nothing else, in whatever way they are carried out. `owl`,
+`alpha_pruning` and all rivals are the rules of [plans](plan.md#the-allocations) with the constants that their papers
+recommend.
 
 Written by `python benchmarks/allocation.py NETWORK LEVEL …` from docs/allocation/.
 """
