@@ -1,10 +1,11 @@
 """What pruning block by block did, in the terminal."""
 
 from rich.console import Console
-from rich.table import Table
 
 from shrinkscope.analysis.blocks import Perplexity, PrunedBlocks
 from shrinkscope.quantity import Quantity
+from shrinkscope.report.sheet import Column, Sheet, value, whole
+from shrinkscope.report.terminal import print_sheet
 
 
 def print_pruned(
@@ -18,22 +19,43 @@ def print_pruned(
         after: That of the pruned one, on the same sequences.
         console: Where to; standard output by default.
     """
-    console = console or Console()
-    table = Table(title="Block by block", title_justify="left")
-    for heading in ("block", "weights", "removed %", "error of hidden states %", "seconds"):
-        table.add_column(heading, justify="right")
-    for block in done.blocks:
-        share = 100 * block.removed / block.weights if block.weights else 0.0
-        table.add_row(
-            str(block.block),
-            f"{block.weights:,}",
-            f"{share:.1f}",
-            f"{100 * block.error:.2g}",
-            f"{block.seconds:.1f}",
-        )
-    console.print(table)
+    console = console or Console(highlight=False)
+    print_sheet(block_sheet(done), console)
     for line in lines_of(done, before, after):
-        console.print(line, highlight=False, markup=False)
+        console.print(line, markup=False)
+
+
+def block_sheet(done: PrunedBlocks) -> Sheet:
+    """The blocks in the order of the network.
+
+    Args:
+        done: What was removed.
+    """
+    columns = (
+        Column(title="block"),
+        Column(title="weights"),
+        Column(
+            title="removed", unit="%", status="exact", meaning="Share of the block's planned weights that are now zero."
+        ),
+        Column(
+            title="hidden",
+            unit="% of norm",
+            status="estimate",
+            meaning="How far the hidden states behind the block are from the dense network's, on the inputs.",
+        ),
+        Column(title="time", unit="s", priority=1),
+    )
+    rows = tuple(
+        (
+            whole(block.block),
+            whole(block.weights),
+            value(block.removed / block.weights if block.weights else None, "percent"),
+            value(block.error, "percent"),
+            value(block.seconds),
+        )
+        for block in done.blocks
+    )
+    return Sheet(title="Block by block", columns=columns, rows=rows)
 
 
 def lines_of(done: PrunedBlocks, before: Perplexity | None, after: Perplexity | None) -> list[str]:

@@ -11,11 +11,10 @@ from rich.console import Console
 from shrinkscope.analysis import Scan
 from shrinkscope.errors import OutputError
 from shrinkscope.files import atomic_path
-from shrinkscope.report.sheet import Cell, Column, Sheet, fit, value, whole, words
-from shrinkscope.report.terminal import rich_table
+from shrinkscope.report.sheet import Cell, Column, Sheet, value, whole, words
+from shrinkscope.report.terminal import WIDEST, paragraphs, print_sheet
 from shrinkscope.report.vocabulary import heading, term
 
-_WIDEST = 120
 _FIGURES = (".png", ".svg")
 _TABLES = (".json", ".csv", ".parquet")
 
@@ -44,13 +43,12 @@ def print_scan(scan: Scan, console: Console | None = None, *, sort: str | None =
         SelectionError: If there is no column of that name.
     """
     console = console or Console(highlight=False)
-    width = min(console.width, _WIDEST)
+    width = min(console.width, WIDEST)
     by = sort or scan.damage
     sheets = [layer_sheet(scan, top), candidate_sheet(scan, by, top)]
-    console.print(scan.summary(), width=width, markup=False)
+    paragraphs(console, [scan.summary()], width)
     for sheet in sheets:
-        console.print()
-        console.print(rich_table(fit([sheet], width)[0]))
+        print_sheet(sheet, console)
 
 
 def layer_sheet(scan: Scan, top: int | None) -> Sheet:

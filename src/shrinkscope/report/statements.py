@@ -13,12 +13,10 @@ from shrinkscope.analysis.statements.table import StatementTable
 from shrinkscope.errors import OutputError
 from shrinkscope.files import write_text
 from shrinkscope.report.format import NOT_AVAILABLE, number, percent, points
-from shrinkscope.report.sheet import Cell, Column, Sheet, fit, value, whole, words
-from shrinkscope.report.terminal import rich_table
+from shrinkscope.report.sheet import Cell, Column, Sheet, value, whole, words
+from shrinkscope.report.terminal import WIDEST, print_sheet
 
 SUFFIXES = (".csv", ".json", ".md", ".parquet")
-
-_WIDEST = 120
 
 _COLUMNS = (
     Column(title="statement", numeric=False),
@@ -98,17 +96,14 @@ def print_statements(table: StatementTable, console: Console | None = None) -> N
         console: Where to print; standard output when None.
     """
     console = console or Console(highlight=False)
-    width = min(console.width, _WIDEST)
+    width = min(console.width, WIDEST)
     for case in table.cases:
-        (sheet,) = fit([statement_sheet(table, case)], width)
-        console.print(rich_table(sheet))
-        console.print()
+        print_sheet(statement_sheet(table, case), console)
     for text in (HOW_TO_READ, *untried_in_words(table), table.summary()):
         console.print(Text(text), width=width)
         console.print()
     if table.sparsity is not None:
-        (sheet,) = fit([sparsity_sheet(table.sparsity)], width)
-        console.print(rich_table(sheet))
+        print_sheet(sparsity_sheet(table.sparsity), console)
 
 
 def save_statements(table: StatementTable, path: str | os.PathLike[str]) -> None:

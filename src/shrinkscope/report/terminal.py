@@ -48,11 +48,7 @@ def print_comparison(
     sheet = layer_sheet(rows, sort=sort, top=top)
     paragraphs(console, [_what(comparison), verdict(comparison)], width)
     if sheet.rows:
-        (fitted,) = fit([_with_short_names(sheet, width // 2)], width)
-        console.print(rich_table(fitted))
-        console.print(legend_table(fitted.columns, width))
-        console.print()
-        paragraphs(console, [no_room(sheet, fitted)], width)
+        print_sheet(sheet, console)
     _bullets(console, "Not compared, or only in part", not_compared(comparison), width)
 
 
@@ -85,16 +81,29 @@ def print_explanation(
     console = console or Console(highlight=False)
     width = min(console.width, WIDEST)
     if explanation.performance:
-        (sheet,) = fit([performance_sheet(explanation)], width)
-        console.print(rich_table(sheet))
-        console.print(legend_table(sheet.columns, width))
-        console.print()
+        print_sheet(performance_sheet(explanation), console)
     paragraphs(console, predictive_in_words(explanation.predictive, explanation.performance), width)
     missing = obstacles(explanation)
     _bullets(console, "Without value or interval", missing, width)
     if missing:
         console.print()
     print_comparison(explanation.comparison, console, sort=sort, top=top)
+
+
+def print_sheet(sheet: Sheet, console: Console) -> None:
+    """Print a table with the columns that there is room for, what they mean, and what there was no room for.
+
+    Args:
+        sheet: The table.
+        console: Where to print; no more than ``WIDEST`` columns of it are used.
+    """
+    width = min(console.width, WIDEST)
+    (fitted,) = fit([_with_short_names(sheet, width // 2)], width)
+    console.print(rich_table(fitted))
+    if legend(fitted.columns):
+        console.print(legend_table(fitted.columns, width))
+    console.print()
+    paragraphs(console, [no_room(sheet, fitted)], width)
 
 
 def rich_table(sheet: Sheet, caption: str = "") -> Table:
