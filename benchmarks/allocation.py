@@ -115,13 +115,15 @@ class Bench:
                     "counts": choice.counts,
                 }
 
-    def outcomes(self, counts: Counts, purpose: str) -> dict[str, float]:
-        """Accuracy by the way in which these numbers of weights are removed."""
+    def outcomes(self, counts: Counts, purpose: str, *, plain: bool = False) -> dict[str, float]:
+        """Accuracy by the way in which these numbers of weights are removed; ``plain``: the lowest magnitudes alone."""
         found: dict[str, float] = {}
         if not purpose.startswith(COMPENSATED):
             mask = mask_of(self.network, {name: (count, self.sizes[name]) for name, count in counts.items()})
             prune(self.network, mask)
             self._judge(found, "magnitude", mask)
+        if plain:
+            return found
         mask = Mask({name: self.paths[name].kept(count) for name, count in counts.items()})
         write_weights(self.network, compensate(self.weights, mask, self.precisions))
         self._judge(found, "compensated", mask)
@@ -145,7 +147,7 @@ class Bench:
 
 
 def measure(
-    name: str, levels: Sequence[float], seeds: Sequence[int], purposes: Sequence[str], *, trained: bool
+    name: str, levels: Sequence[float], seeds: Sequence[int], purposes: Sequence[str], *, trained: bool, plain: bool
 ) -> None:
     """Measure what is missing, row by row."""
     kept = RESULTS / f"{name}.json"
@@ -159,7 +161,7 @@ def measure(
             done = {(r["allocation"], r["level"]) for r in rows if (r["for"], r["seed"]) == (purpose, seed)}
             for choice in bench.choices(levels, purpose, done):
                 started = time.perf_counter()
-                found = bench.outcomes(choice["counts"], purpose)
+                found = bench.outcomes(choice["counts"], purpose, plain=plain)
                 row = {"network": name, "for": purpose, "seed": seed, "dense": bench.dense, **choice}
                 row |= {"images": len(given.judge[1]), "inputs": len(bench.inputs), "accuracy": found}
                 rows.append(row)
@@ -185,10 +187,12 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--for", nargs="+", dest="purposes", choices=BESIDE, default=["magnitude", "compensated"])
     parser.add_argument("--untrained", action="store_true", help="leave out the training after pruning")
+    parser.add_argument("--plain", action="store_true", help="let no weights make up for others: slow in wide layers")
     parser.add_argument("--page", action="store_true", help="write the page alone")
     asked = parser.parse_args()
     if not asked.page:
-        measure(asked.network, asked.levels, asked.seeds, asked.purposes, trained=not asked.untrained)
+        told = {"trained": not asked.untrained, "plain": asked.plain}
+        measure(asked.network, asked.levels, asked.seeds, asked.purposes, **told)
     write_text(PAGE, page([row for name in NAMES for row in _read(RESULTS / f"{name}.json")]))
 
 
