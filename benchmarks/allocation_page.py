@@ -25,6 +25,16 @@ _WAYS = {
     "compensated, trained": "The others make up for what goes; then one epoch of training on 1,280 images",
 }
 
+# What `joint` is planned for where its result is used in this way.
+_PURPOSES = {
+    "magnitude": "magnitude",
+    "compensated": "compensated",
+    "magnitude, re-estimated": "reestimated",
+    "compensated, re-estimated": "compensated-reestimated",
+    "magnitude, trained": "magnitude",
+    "compensated, trained": "compensated",
+}
+
 _HEAD = """# Which sparsity for which layer
 
 Accuracy in percent after pruning, by who chose the sparsity of each layer. Every allocation removes exactly the same
@@ -50,7 +60,40 @@ def page(rows: Sequence[Row]) -> str:
     """
     networks = dict.fromkeys(row["network"] for row in rows)
     sections = [_section(name, [row for row in rows if row["network"] == name]) for name in networks]
-    return _HEAD + _targets(rows) + "".join(sections)
+    return _HEAD + _targets(rows) + _firsts(rows) + "".join(sections)
+
+
+def _firsts(rows: Sequence[Row]) -> str:
+    """How often the search is the first, by network and way."""
+    networks = list(dict.fromkeys(row["network"] for row in rows))
+    lines = ["\n## First, or within noise of the first\n"]
+    lines.append(
+        "In how many of the levels `joint` is bold below, planned for the way in which it is carried out (for training: "
+        "as without it); in brackets the levels. Where no plan was made for a way, there is nothing.\n"
+    )
+    lines += ["| | " + " | ".join(networks) + " |", _rule(networks)]
+    for way, title in _WAYS.items():
+        cells = []
+        for network in networks:
+            of_way = [row for row in rows if row["network"] == network and way in row["accuracy"]]
+            held = {row["level"] for row in of_way if (row["allocation"], row["for"]) == ("joint", _PURPOSES[way])}
+            first = [level for level in sorted(held) if _is_first([r for r in of_way if r["level"] == level], way)]
+            percents = ", ".join(f"{100 * level:.0f}" for level in first)
+            cells.append(f"{len(first)} of {len(held)} ({percents})" if held else "")
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _is_first(rows: Sequence[Row], way: str) -> bool:
+    found = {
+        key: _mean(v) for key, of in _by_allocation(rows, lambda r: r["accuracy"][way]).items() for v in of.values()
+    }
+    return found["joint" + PLANNED[_PURPOSES[way]]] >= max(found.values()) - _noise(rows)
+
+
+def _noise(rows: Sequence[Row]) -> float:
+    """A standard error of the difference of two accuracies, in points."""
+    return 100 * (0.1 / rows[0]["images"]) ** 0.5
 
 
 def _targets(rows: Sequence[Row]) -> str:
@@ -93,7 +136,7 @@ def _section(name: str, rows: Sequence[Row]) -> str:
 def _table(rows: Sequence[Row], way: str, earlier: dict[float, float]) -> list[str]:
     levels = sorted({row["level"] for row in rows})
     found = _by_allocation(rows, lambda row: row["accuracy"][way])
-    noise = 100 * (0.1 / rows[0]["images"]) ** 0.5
+    noise = _noise(rows)
     best = {level: max(_mean(values[level]) for values in found.values() if values[level]) for level in levels}
     lines = ["| allocation | " + " | ".join(f"{100 * level:.0f} %" for level in levels) + " |", _rule(levels)]
     for allocation, values in found.items():
