@@ -68,8 +68,8 @@ def _firsts(rows: Sequence[Row]) -> str:
     networks = list(dict.fromkeys(row["network"] for row in rows))
     lines = ["\n## First, or within noise of the first\n"]
     lines.append(
-        "In how many of the levels `joint` is bold below, planned for the way in which it is carried out (for training: "
-        "as without it); in brackets the levels. Where no plan was made for a way, there is nothing.\n"
+        "In how many of the levels `joint` is bold below, planned for the way in which it is carried out (for "
+        "training: as without it); in brackets the levels. Where no plan was made for a way, there is nothing.\n"
     )
     lines += ["| | " + " | ".join(networks) + " |", _rule(networks)]
     for way, title in _WAYS.items():
