@@ -176,6 +176,24 @@ def test_bits_are_planned_and_written(weights, tmp_path, monkeypatch, capsys):
     code, _, err = run(monkeypatch, capsys, "prune", weights, file, "--out", rounded, "--reestimate")
     assert code == 2
     assert "the plan is one of bits; leave out --compensate and --reestimate" in err
-    code, _, err = run(monkeypatch, capsys, "plan", weights, *options[:6], "--method", "structured", "--size", "0.5x")
+    code, _, err = run(monkeypatch, capsys, "plan", weights, *options[:6], "--method", "wild", "--size", "0.5x")
     assert code == 2
-    assert "method 'structured' cannot be planned yet; expected one of unstructured, bits" in err
+    assert "method 'wild' cannot be planned; expected one of unstructured, magnitude, n:m, low_rank, bits" in err
+
+
+@pytest.mark.parametrize("method", ["2:4", "low_rank", "magnitude,bits"])
+def test_choices_are_planned_and_written(weights, tmp_path, monkeypatch, capsys, method):
+    file, made = str(tmp_path / "plan.json"), str(tmp_path / "made.safetensors")
+    options = ["--network", "digits", "--inputs", "digits", "--count", "16", "--method", method, "--budget", "50"]
+    code, out, err = run(monkeypatch, capsys, "plan", weights, *options, "--size", "0.8x", "--out", file)
+    assert (code, err) == (0, "")
+    for text in ("What is done to each layer", "bytes", f"joint: {method} in", "forward-equivalents"):
+        assert text in out
+    code, out, err = run(monkeypatch, capsys, "prune", weights, file, "--out", made)
+    assert (code, err) == (0, "")
+    assert "planned weights are" in out
+    network = load_network("digits")
+    network.load_state_dict(load_file(weights))
+    Plan.load(file).apply(network)
+    found = load_file(made)
+    assert all(torch.equal(found[name], value) for name, value in network.state_dict().items())

@@ -70,12 +70,16 @@ def plan(
             show_default=False,
         ),
     ] = None,
+    bits: Annotated[
+        float | None,
+        typer.Option(help="Instead, with --method bits: mean number of bits of a weight.", show_default=False),
+    ] = None,
     method: Annotated[
         str,
         typer.Option(
             "--method",
-            help="unstructured chooses how many weights of each layer go, bits how many bits they get (with --size or "
-            "--max-drop).",
+            help="What is chosen for each layer: unstructured, how many weights go; bits, how many bits they get; "
+            "n:m or a pattern such as 2:4; low_rank; several with commas between them: magnitude,bits.",
         ),
     ] = "unstructured",
     allocation: Annotated[
@@ -114,7 +118,7 @@ def plan(
 
     Example: shrinkscope plan dense.npz --network resnet20 --inputs x.npz --flops 0.5
 
-    Example: shrinkscope plan dense.npz --network resnet20 --inputs x.npz --method bits --size 0.15x
+    Example: shrinkscope plan dense.npz --network resnet20 --inputs x.npz --method magnitude,bits --size 0.15x
     """
     from shrinkscope.analysis.plan import plan as plan_layers
     from shrinkscope.analysis.plan.plan import BUDGET
@@ -130,12 +134,13 @@ def plan(
             max_drop=max_drop,
             size=size,
             flops=flops,
+            bits=bits,
             inputs=None if inputs is None else token_ids(load_inputs(inputs))[:count],
             shape=_shape(shape),
             layers=selection_of(layers, None, None),
             keep=keep or (),
             compensate=compensate,
-            method=method,  # type: ignore[arg-type]  # likewise
+            method=method,
             allocation=allocation,  # type: ignore[arg-type]  # checked by plan itself
             kind=kind,  # type: ignore[arg-type]  # likewise
             scale=scale,
@@ -188,7 +193,7 @@ def prune(
         ),
     ] = None,
 ) -> None:
-    """Set the weights to zero that a plan removes, or round them to its bits, and write all tensors as safetensors.
+    """Carry out a plan, and write all tensors as safetensors, in their own shapes and types.
 
     Example: shrinkscope prune dense.npz plan.toml --out pruned.safetensors
     And: shrinkscope prune dense.npz plan.toml --compensate --network resnet20 --inputs x.npz --out pruned.safetensors
@@ -200,21 +205,14 @@ def prune(
     if out.suffix.lower() != ".safetensors":
         raise OutputError(f"cannot write {out}: unknown suffix; expected .safetensors")
     made = Plan.load(plan)
-    if made.settings.method == "bits":
-        if compensate or reestimate:
-            raise CompressionError("the plan is one of bits; leave out --compensate and --reestimate")
-        save_tensors(out, made.quantised({name: view.read() for name, view in open_weights(weights).items()}))
-        rounded = sum(row.weights for row in made.rows if row.bits is not None)
-        typer.echo(f"{out}: {rounded:,} of {made.weights:,} planned weights are rounded, in their own type.")
-        return
+    if made.settings.method == "bits" and (compensate or reestimate):
+        raise CompressionError("the plan is one of bits; leave out --compensate and --reestimate")
     if not (compensate or reestimate):
-        tensors = {name: view.read() for name, view in open_weights(weights).items()}
-        mask = made.mask(tensors)
-        tensors = mask.applied_to(tensors)
+        tensors = made.compressed({name: view.read() for name, view in open_weights(weights).items()})
     else:
         from shrinkscope.cli.pruning import pruned_with_inputs
 
-        mask, tensors = pruned_with_inputs(
+        tensors = pruned_with_inputs(
             made,
             weights,
             network,
@@ -225,7 +223,7 @@ def prune(
             damping=damping,
         )
     save_tensors(out, tensors)
-    typer.echo(f"{out}: {mask.removed():,} of {mask.size():,} planned weights are zero ({100 * mask.sparsity:.1f} %).")
+    typer.echo(f"{out}: {made.done}")
 
 
 def _shape(text: str | None) -> list[int] | None:

@@ -4,7 +4,6 @@ from torch import Tensor
 
 from shrinkscope.analysis.plan import Plan
 from shrinkscope.cli.options import progress_bar, token_ids
-from shrinkscope.compression import Mask
 from shrinkscope.curvature import input_moments
 from shrinkscope.errors import DataError
 from shrinkscope.experiments.zoo import load_inputs, load_network
@@ -22,8 +21,8 @@ def pruned_with_inputs(
     compensate: bool,
     reestimate: bool,
     damping: float | None,
-) -> tuple[Mask, dict[str, Tensor]]:
-    """The mask that a plan leads to, and all tensors of the pruned network.
+) -> dict[str, Tensor]:
+    """All tensors of the pruned network.
 
     Args:
         plan: The plan.
@@ -51,10 +50,10 @@ def pruned_with_inputs(
             moments = input_moments(model, seen, layers=layers, progress=lambda n: bar.update(task, completed=n))
             precisions = moments.precisions()
             bar.add_task("solving for the kept weights", total=None)
-        mask = plan.apply(model, precisions=precisions, damping=damping)
+        plan.apply(model, precisions=precisions, damping=damping)
         if reestimate:
             again = bar.add_task("batch norm", total=len(seen))
             done = reestimate_statistics(model, seen, progress=lambda n: bar.update(again, completed=n))
             if not done:
                 raise DataError(f"{network} has no batch norm statistics; leave out --reestimate")
-    return mask, {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    return {name: value.detach().cpu() for name, value in model.state_dict().items()}

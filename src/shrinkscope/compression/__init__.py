@@ -9,6 +9,7 @@ from shrinkscope.compression.low_rank import Factors, LowRank
 from shrinkscope.compression.magnitude import MagnitudePruning
 from shrinkscope.compression.mask import Mask, load_mask, save_mask
 from shrinkscope.compression.methods import CompressionMethod, InformedMethod, PruningMethod
+from shrinkscope.compression.pattern import PatternPruning
 from shrinkscope.compression.quantise import UniformQuantisation
 from shrinkscope.compression.random_pruning import RandomPruning
 from shrinkscope.compression.scope import Scope
@@ -25,6 +26,7 @@ __all__ = [
     "MagnitudePruning",
     "Mask",
     "MaskDrift",
+    "PatternPruning",
     "PruningMethod",
     "RandomPruning",
     "Scope",

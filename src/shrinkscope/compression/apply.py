@@ -13,13 +13,17 @@ from shrinkscope.compression.informed import InformedPruning
 from shrinkscope.compression.locate import Place, locate, places_of
 from shrinkscope.compression.mask import Mask
 from shrinkscope.compression.methods import CompressionMethod, InformedMethod, PruningMethod
+from shrinkscope.compression.pattern import PatternPruning
 from shrinkscope.compression.structured import StructuredPruning
 from shrinkscope.errors import CompressionError
 from shrinkscope.weights import compressible
 
 
 def prune(
-    model: nn.Module, method: PruningMethod | InformedMethod | Mask, *, generator: torch.Generator | None = None
+    model: nn.Module,
+    method: PruningMethod | InformedMethod | PatternPruning | Mask,
+    *,
+    generator: torch.Generator | None = None,
 ) -> Mask:
     """Compute the mask of a pruning method and apply it once: the removed weights of ``model`` become zero, in place.
 
@@ -49,7 +53,10 @@ def prune(
 
 
 def compress(
-    model: nn.Module, method: CompressionMethod | InformedMethod, *, generator: torch.Generator | None = None
+    model: nn.Module,
+    method: CompressionMethod | InformedMethod | PatternPruning,
+    *,
+    generator: torch.Generator | None = None,
 ) -> Mask | None:
     """Write the compressed weights of any method into ``model``, in place.
 
@@ -68,7 +75,7 @@ def compress(
         CompressionError: If a weight cannot be measured or written. The model is unchanged.
         SelectionError: If the method selects no layer.
     """
-    if isinstance(method, PruningMethod | InformedMethod):
+    if isinstance(method, PruningMethod | InformedMethod | PatternPruning):
         return prune(model, method, generator=generator)
     weights = compressible(model)
     write_weights(model, {name: new for name, new in method.compress(weights).items() if new is not weights[name]})
@@ -150,7 +157,9 @@ def release(model: nn.Module) -> None:
             remove(owner, attribute, held)
 
 
-def _mask_for(model: nn.Module, method: PruningMethod | InformedPruning, generator: torch.Generator | None) -> Mask:
+def _mask_for(
+    model: nn.Module, method: PruningMethod | InformedPruning | PatternPruning, generator: torch.Generator | None
+) -> Mask:
     mask = method.mask(compressible(model), generator)
     if isinstance(method, StructuredPruning):
         transposed = [name for name in mask if isinstance(locate(model, name).owner, _ConvTransposeNd)]

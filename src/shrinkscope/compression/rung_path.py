@@ -34,11 +34,12 @@ class RungPath:
     """One layer's weights on a few rungs, of which the first is dense.
 
     Args:
-        rungs: The weights on each rung, all of one shape, the dense ones first.
+        rungs: The weights on each rung, all of one shape, the dense ones first; read whenever they are needed, so that
+            a sequence may make them then.
     """
 
     def __init__(self, rungs: Sequence[Tensor]) -> None:
-        self._rungs = tuple(rung.detach() for rung in rungs)
+        self._rungs = rungs
 
     @property
     def size(self) -> int:
@@ -51,7 +52,7 @@ class RungPath:
         Args:
             position: 0 is dense.
         """
-        return self._rungs[position]
+        return self._rungs[position].detach()
 
     def change(self, gradient: Tensor, /) -> Tensor:
         """What a function of the weights changes by on each rung, to first order.
@@ -62,7 +63,8 @@ class RungPath:
         Returns:
             Float64 of length size + 1, on the CPU: Σ g·(w(n) − w(0)) on rung n.
         """
-        terms = [(gradient.double() * (rung.double() - self._rungs[0].double())).sum() for rung in self._rungs]
+        dense, rungs = self.weight(0).double(), range(self.size + 1)
+        terms = [(gradient.double() * (self.weight(rung).double() - dense)).sum() for rung in rungs]
         return torch.stack(terms).cpu()
 
     def settle(self, position: int, /) -> None:

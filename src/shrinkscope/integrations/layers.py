@@ -15,8 +15,13 @@ def pruned_rows(plan: Plan) -> list[PlanRow]:
         plan: The plan.
 
     Raises:
-        IntegrationError: If there are none.
+        IntegrationError: If there are none, or the plan is not one of weights that go one by one.
     """
+    if plan.settings.method not in ("bits", "unstructured"):
+        raise IntegrationError(
+            f"the plan is one of {plan.settings.method}: what is exported is pruning of single weights; apply it, or "
+            "prune writes it"
+        )
     rows = [row for row in plan.rows if row.removed]
     if not rows:
         if plan.settings.method == "bits":

@@ -65,12 +65,18 @@ def torch_prune_script(plan: Plan) -> str:
         Its source: the number of weights to remove in each layer, ``prune_by_counts`` and ``make_permanent``.
 
     Raises:
-        IntegrationError: If the plan removes nothing, or is for weights that make up for those that go.
+        IntegrationError: If the plan removes nothing, or is for weights that make up for those that go, or
+            that go by |w|·‖x‖.
     """
     if plan.settings.within == "compensated":
         raise IntegrationError(
             "torch.nn.utils.prune moves no weights, and this plan is for weights that make up for those that go: "
             "write them with shrinkscope prune --compensate, or export to llm-compressor"
+        )
+    if plan.settings.within == "informed":
+        raise IntegrationError(
+            "the script removes the lowest magnitudes, and this plan is for weights that go by |w|·‖x‖: export to "
+            "llm-compressor"
         )
     return _SCRIPT.format(
         title=title(plan),

@@ -23,6 +23,8 @@ def print_plan(plan: Plan, *, console: Console | None = None) -> None:
 def _layers(plan: Plan) -> Table:
     if plan.settings.method == "bits":
         return _bits(plan)
+    if plan.settings.method != "unstructured":
+        return _choices(plan)
     table = Table(title="How much of each layer to remove", title_justify="left")
     table.add_column("layer", overflow="fold")
     for heading in ("weights", "kept", "removed %", "as well %", "KL alone", "share %"):
@@ -57,9 +59,29 @@ def _bits(plan: Plan) -> Table:
     return table
 
 
+def _choices(plan: Plan) -> Table:
+    table = Table(title="What is done to each layer", title_justify="left")
+    table.add_column("layer", overflow="fold")
+    table.add_column("weights", justify="right")
+    table.add_column("choice")
+    table.add_column("as well", overflow="fold")
+    for heading in ("KL alone", "share %"):
+        table.add_column(heading, justify="right")
+    for row in plan.rows:
+        table.add_row(
+            row.layer,
+            f"{row.weights:,}",
+            row.choice,
+            "; ".join(row.near),
+            "" if row.cost_alone is None else f"{row.cost_alone:.3g}",
+            "" if row.share is None else f"{100 * row.share:.1f}",
+        )
+    return table
+
+
 def _curve(plan: Plan) -> Table:
     table = Table(title="The same plan, milder and harsher", title_justify="left")
-    first = "bytes" if plan.settings.method == "bits" else "sparsity %"
+    first = "sparsity %" if plan.settings.method == "unstructured" else "bytes"
     for heading in (first, "KL", "± s.e.", "changed classes %"):
         table.add_column(heading, justify="right")
     for point in plan.curve:

@@ -9,11 +9,17 @@ from hypothesis import strategies as st
 
 from references.residual import Residual
 from shrinkscope.analysis.plan.damage import JointDamage
-from shrinkscope.analysis.plan.rungs import CELLS, least_cost, price_of, search_rungs, uniform_rungs
+from shrinkscope.analysis.plan.pricing import Separable
+from shrinkscope.analysis.plan.rungs import CELLS, Level, least_cost, neighbours, search_rungs, uniform_rungs
 from shrinkscope.compression.rung_path import bits_path
 from shrinkscope.errors import CompressionError
 from shrinkscope.performance import Reading
 from shrinkscope.weights import compressible
+
+
+def price_of(rungs, prices):
+    """What rungs cost together."""
+    return sum(prices[name][rung] for name, rung in rungs.items())
 
 
 def every(prices):
@@ -59,12 +65,32 @@ def test_what_cannot_be_paid_is_refused():
         least_cost({"a": [0.0, 1.0], "b": [0.0]}, {"a": [9, 3], "b": [4]}, 6)
 
 
-def test_uniform_is_the_mildest_rung_for_all_that_fits():
-    prices = {"a": (8, 4, 2), "b": (80, 40, 20)}
-    assert uniform_rungs(prices, 88) == {"a": 0, "b": 0}
-    assert uniform_rungs(prices, 87) == {"a": 1, "b": 1}
-    assert uniform_rungs(prices, 22) == {"a": 2, "b": 2}
-    assert uniform_rungs(prices, 21) is None
+def test_uniform_is_the_mildest_level_of_each_method_for_all_that_fits():
+    pricing = Separable({"a": (8, 4, 2, 5), "b": (80, 40, 20, 50), "c": (4, 3, 1)})
+    found = [Level("dense", "dense"), Level("bits", "4"), Level("bits", "2"), Level("rank", "9")]
+    levels = {"a": found, "b": found, "c": found[:3]}
+    assert uniform_rungs(levels, pricing, 92) == {"dense": {"a": 0, "b": 0, "c": 0}}
+    # The third layer has no such rank and stays dense.
+    assert uniform_rungs(levels, pricing, 59) == {"bits": {"a": 1, "b": 1, "c": 1}, "rank": {"a": 3, "b": 3, "c": 0}}
+    assert uniform_rungs(levels, pricing, 58) == {"bits": {"a": 1, "b": 1, "c": 1}}
+    assert uniform_rungs(levels, pricing, 23) == {"bits": {"a": 2, "b": 2, "c": 2}}
+    assert uniform_rungs(levels, pricing, 22) == {}
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=9))
+def test_the_front_is_what_no_other_rung_betters(rungs):
+    prices, costs = [price for price, _ in rungs], [float(cost) for _, cost in rungs]
+    front = neighbours(costs, prices)
+    assert [prices[rung] for rung in front] == sorted((prices[rung] for rung in front), reverse=True)
+    for rung, (price, cost) in enumerate(rungs):
+        bettered = any(p <= price and c <= cost and (p, c) != (price, cost) for p, c in rungs)
+        twin = any(rungs[other] == (price, cost) for other in range(rung))
+        assert (rung in front) == (not bettered and not twin)
+
+
+def test_cheapest_rungs_are_found_where_rounded_prices_leave_no_room():
+    prices = {"a": (9 * CELLS, 3 * CELLS + 1), "b": (4 * CELLS + 1,)}
+    assert least_cost({"a": (0.0, 1.0), "b": (0.0,)}, prices, 7 * CELLS + 2) == {"a": 1, "b": 0}
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +113,7 @@ def test_the_search_reaches_what_no_neighbour_betters_and_stays_within_the_budge
     dense = dict.fromkeys(names, 0)
     costs = {n: tuple(float(search.distances(dense | {n: r}).kl.mean()) for r in range(3)) for n in names}
     start = dict.fromkeys(names, 2)
-    found = search_rungs(search, judge, {"harsh": start}, costs, prices, total, 1e6)
+    found = search_rungs(search, judge, {"harsh": start}, costs, Separable(prices), total, 1e6)
     assert found.start == "harsh"
     assert price_of(found.positions, prices) <= total
     assert found.held_out <= found.start_held_out
@@ -108,7 +134,7 @@ def test_the_search_ends_with_its_budget(halves):
     start = dict.fromkeys(names, 2)
     before, shares = search.spent + judge.spent, []
     costs = dict.fromkeys(names, (0.0, 1.0, 2.0))
-    search_rungs(search, judge, {"harsh": start}, costs, prices, 40, 60, shares.append)
+    search_rungs(search, judge, {"harsh": start}, costs, Separable(prices), 40, 60, shares.append)
     # The last move and its judging may run over: at most five passes over 16 inputs each.
     assert search.spent + judge.spent - before <= 60 + 5 * 16
     assert shares[-1] == 1.0

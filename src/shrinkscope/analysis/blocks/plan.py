@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal, get_args
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -18,7 +19,8 @@ from shrinkscope.analysis.plan.additive import CostCurve, additive
 from shrinkscope.analysis.plan.alpha_pruning import alpha_pruning
 from shrinkscope.analysis.plan.counts import Counts
 from shrinkscope.analysis.plan.owl import owl
-from shrinkscope.analysis.plan.records import Plan, PlanRow, PlanSettings, Rival
+from shrinkscope.analysis.plan.parts import PlanRow, PlanSettings, Rival
+from shrinkscope.analysis.plan.records import Plan
 from shrinkscope.analysis.plan.uniform import uniform
 from shrinkscope.compression.checks import as_integer, check_choice, check_finite
 from shrinkscope.errors import CompressionError, DataError, SelectionError, WeightsError
@@ -94,7 +96,14 @@ def plan_blocks(
         raise CompressionError(f"sparsity is {sparsity}; expected a fraction in [0, 1), for example 0.5")
     network = BlockNetwork(Path(checkpoint), dtype=dtype, device=device)
     chosen = _selection(network, layers, keep)
-    settings = PlanSettings(allocation=allocation, sparsity=sparsity, keep=tuple(keep), seed=seed)
+    settings = PlanSettings(
+        allocation=allocation,
+        sparsity=sparsity,
+        keep=tuple(keep),
+        seed=seed,
+        # Without tokens nothing is predicted, and the numbers are for any way of choosing within a layer.
+        within="magnitude" if tokens is None else ranking,
+    )
     if tokens is None:
         return _from_weights(network, chosen, allocation, settings)
     if not network.predicts_tokens:
@@ -244,15 +253,7 @@ def _selection(network: BlockNetwork, layers: LayersLike, keep: Sequence[str]) -
 
 def _with_tokens(settings: PlanSettings, tokens: Tensor) -> PlanSettings:
     searched = len(tokens[::2])
-    return PlanSettings(
-        allocation=settings.allocation,
-        sparsity=settings.sparsity,
-        keep=settings.keep,
-        inputs=len(tokens),
-        searched=searched,
-        source="given",
-        seed=settings.seed,
-    )
+    return msgspec.structs.replace(settings, inputs=len(tokens), searched=searched, source="given")
 
 
 def _mean(values: Tensor) -> Quantity:

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from shrinkscope.analysis.plan.chooser import Choice, Chooser
 from shrinkscope.analysis.plan.counts import Counts
-from shrinkscope.analysis.plan.records import Plan, PlanPoint, PlanRow, PlanSettings, Rival, Verdict
+from shrinkscope.analysis.plan.parts import PlanPoint, PlanRow, PlanSettings, Rival, Verdict
+from shrinkscope.analysis.plan.records import Plan
 from shrinkscope.analysis.prediction import Calibration
 from shrinkscope.performance import PredictiveDistances
 from shrinkscope.performance.divergence import divergence_of, mean_over_samples

@@ -1,20 +1,23 @@
 """What sparsity every layer gets: a plan under a budget of weights, or under a predicted drop."""
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 import torch
 from torch import nn
 
 from shrinkscope.analysis.plan.allocations import DATA_FREE, NAMES, Allocation, Allocations
-from shrinkscope.analysis.plan.bits import bits_plan
+from shrinkscope.analysis.plan.choices import choices_plan
 from shrinkscope.analysis.plan.chooser import Chooser
 from shrinkscope.analysis.plan.counts import Counts
 from shrinkscope.analysis.plan.damage import JointDamage
 from shrinkscope.analysis.plan.details import details
+from shrinkscope.analysis.plan.method_names import UNSTRUCTURED, as_methods
+from shrinkscope.analysis.plan.parts import PlanRow, PlanSettings
 from shrinkscope.analysis.plan.prices import Budget, byte_budget, flop_budget, in_units
-from shrinkscope.analysis.plan.records import Method, Plan, PlanRow, PlanSettings
+from shrinkscope.analysis.plan.records import Plan
 from shrinkscope.analysis.plan.target import largest_within
 from shrinkscope.analysis.prediction import Calibration
 from shrinkscope.compression import compensated_path
@@ -32,8 +35,6 @@ from shrinkscope.weights import LayerSelection, LayersLike, compressible
 BUDGET = 50_000.0
 """Passes of the network over one input that a search takes at most: half of ten evaluations of 10,000 test inputs."""
 
-METHODS: tuple[Method, ...] = get_args(Method)
-
 _SYNTHETIC = 128
 _SYNTHETIC_STEPS = 60
 _BATCH = 64  # inputs a pass: small, so that hopeless moves are given up after few
@@ -50,7 +51,8 @@ def plan(
     shape: Sequence[int] | None = None,
     layers: LayersLike = None,
     keep: Sequence[str] = (),
-    method: Method = "unstructured",
+    bits: float | None = None,
+    method: str | Sequence[str] = "unstructured",
     allocation: Allocation = "joint",
     compensate: bool = False,
     damping: float = 0.01,
@@ -83,9 +85,13 @@ def plan(
         shape: Shape of one input, to make synthetic inputs of where there are none.
         layers: Which layers; every convolution and linear layer by default, tied weights once.
         keep: Globs of layers to leave alone; they are no part of the sparsity.
-        method: ``unstructured`` chooses how many weights go. ``bits`` chooses how many bits the weights of a layer get,
-            8, 6, 5, 4, 3 or 2 with a step for each output channel, or leaves it as it is, under a ``size`` (the bits
-            and four bytes for each step) or a ``max_drop``, by ``joint``, ``additive`` or ``uniform``.
+        bits: In its place, with ``method="bits"``, the mean number of bits of the planned weights.
+        method: ``unstructured`` chooses how many weights go. The others choose for each layer whether it stays as it is
+            or what is done to it, by ``joint``, ``additive`` or ``uniform``: ``bits`` rounds it to 8, 6, 5, 4, 3 or 2
+            bits with a step for each output channel; ``n:m`` keeps 6 of 8, 4 of 8, 2 of 4, 2 of 8, 1 of 4 or 1 of 8
+            weights in a row, a single pattern such as ``2:4`` that one; ``low_rank`` makes it a product of two factors.
+            Several, in a sequence or with commas between them, choose among all of theirs, ``magnitude`` being
+            unstructured pruning by 25 to 95 % there; with ``bits`` also pruned layers are rounded.
         allocation: ``joint`` searches on the predictions with all layers pruned together. The others are baselines:
             ``additive`` (inputs), ``owl`` (inputs), ``uniform``, ``global``, ``erk``, ``lamp``, ``alpha_pruning``.
         compensate: Whether the weights that stay make up for those that go, as in ``CompensatedPruning``, with the
@@ -111,9 +117,9 @@ def plan(
 
     Source: derived here; docs/allocation.md compares the allocations on trained networks.
     """
-    if method not in METHODS:
-        raise CompressionError(f"method {method!r} cannot be planned yet; expected one of {', '.join(METHODS)}")
-    _check({"sparsity": sparsity, "max_drop": max_drop, "size": size, "flops": flops}, allocation, budget)
+    methods = as_methods(method)
+    targets = {"sparsity": sparsity, "max_drop": max_drop, "size": size, "flops": flops, "bits": bits}
+    _check(targets, methods, allocation, budget)
     weights = _planned(model, layers, keep)
     reading = Reading(kind=kind, scale=scale, padding=padding, outputs=outputs)
     batches, source = _batches(model, inputs, shape, seed, batch_size or _BATCH)
@@ -131,10 +137,11 @@ def plan(
         budget=budget,
         within="compensated" if compensate else "magnitude",
         damping=damping if compensate else None,
-        method=method,
+        method=",".join(methods),
+        bits=bits,
     )
-    if method == "bits":
-        return bits_plan(model, weights, batches, reading, settings, calibration, progress)
+    if methods != (UNSTRUCTURED,):
+        return choices_plan(model, weights, batches, reading, settings, methods, calibration, progress)
     target = _target(model, weights, sparsity, size, flops, batches)
     if not batches:
         if compensate:
@@ -246,7 +253,10 @@ def _batches(
     return batches, source
 
 
-def _check(targets: dict[str, Any], allocation: str, budget: float) -> None:
+def _check(targets: dict[str, Any], methods: Sequence[str], allocation: str, budget: float) -> None:
+    bits, of_bits = targets["bits"], tuple(methods) == ("bits",)
+    if not of_bits and bits is None:
+        del targets["bits"]
     given = [f"{name} = {value}" for name, value in targets.items() if value is not None]
     if len(given) != 1:
         raise CompressionError(
@@ -257,6 +267,8 @@ def _check(targets: dict[str, Any], allocation: str, budget: float) -> None:
         raise CompressionError(f"sparsity is {sparsity}; expected a fraction in [0, 1), for example 0.7")
     if max_drop is not None and not 0 < max_drop < 1:
         raise CompressionError(f"max_drop is {max_drop}; expected a fraction in (0, 1), for example 0.01")
+    if bits is not None and not (of_bits and 0 < bits < math.inf):
+        raise CompressionError(f"bits = {bits}; expected a positive mean number of bits, with method='bits'")
     if allocation not in NAMES:
         raise CompressionError(f"allocation is {allocation!r}; expected one of {', '.join(NAMES)}")
     if not budget > 0:

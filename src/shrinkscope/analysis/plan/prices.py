@@ -124,7 +124,7 @@ def flop_budget(model: nn.Module, weights: Mapping[str, Tensor], flops: float, i
     """
     if not 0 < flops < math.inf:
         raise CompressionError(f"flops is {flops!r}; expected a share below 1, such as 0.5, or a number of operations")
-    all_flops, of_layers = _counted(model, weights, inputs[:1])
+    all_flops, of_layers = counted_operations(model, weights, inputs[:1])
     asked = flops * all_flops if flops < 1 else flops
     needed = max(0.0, all_flops - asked)
     if needed > sum(of_layers.values()):
@@ -136,8 +136,20 @@ def flop_budget(model: nn.Module, weights: Mapping[str, Tensor], flops: float, i
     return _budget(prices, math.ceil(needed / 2))
 
 
-def _counted(model: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor) -> tuple[int, dict[str, int]]:
-    """Operations of a pass over one input: those with any weights, and those with each layer's."""
+def counted_operations(model: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor) -> tuple[int, dict[str, int]]:
+    """Operations of a pass over one input: those with any weights, and those with each layer's.
+
+    Args:
+        model: The network.
+        weights: Layer → weight.
+        inputs: One input.
+
+    Returns:
+        All of them, two for each product, and layer → those of its own.
+
+    Raises:
+        CompressionError: If what a layer takes is not known.
+    """
     found: dict[nn.Module, int] = defaultdict(int)
 
     def count(module: nn.Module, given: tuple[object, ...], out: object) -> None:

@@ -1,9 +1,10 @@
-"""The mask that removes so many of the lowest magnitudes of each layer."""
+"""The mask that removes so many of the lowest magnitudes of each layer, and the plans that have none."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
+from shrinkscope.analysis.plan.parts import PlanRow, PlanSettings
 from shrinkscope.compression import Mask
 from shrinkscope.compression.checks import check_finite, listing
 from shrinkscope.compression.ranking import Scores, removed_by_rank
@@ -50,3 +51,47 @@ def planned(model: nn.Module | Mapping[str, Tensor], sizes: Mapping[str, int]) -
                 "the plan belongs to another network"
             )
     return {name: weights[name] for name in sizes}
+
+
+def refuse_mask(rows: Sequence[PlanRow], settings: PlanSettings) -> None:
+    """Refuse a mask of plans that do more than remove the lowest magnitudes.
+
+    Args:
+        rows: Of the plan.
+        settings: Of the plan.
+
+    Raises:
+        CompressionError: If it rounds weights, makes them of smaller rank, moves them, or chooses by the inputs.
+    """
+    if settings.method == "bits":
+        raise CompressionError(
+            "a plan of bits removes nothing, so it has no mask: made.apply(model) rounds the weights"
+        )
+    changed = next((row for row in rows if row.bits is not None or row.rank is not None), None)
+    if changed is not None:
+        raise CompressionError(
+            f"the plan does more than remove weights ({changed.layer}: {changed.choice}), so no mask says it all: "
+            "made.apply(model) carries it out"
+        )
+    refuse_blind(settings)
+
+
+def refuse_blind(settings: PlanSettings) -> None:
+    """Refuse plans whose weights go, or move, by what the inputs are.
+
+    Args:
+        settings: Of the plan.
+
+    Raises:
+        CompressionError: If it is one.
+    """
+    if settings.within == "compensated":
+        raise CompressionError(
+            "this plan is for weights that make up for those that go: give input moments, "
+            "made.apply(model, precisions=input_moments(model, inputs).precisions()), or prune --compensate"
+        )
+    if settings.within == "informed":
+        raise CompressionError(
+            "this plan is for weights that go by |w|·‖x‖, which looks at the inputs: shrinkscope blocks prune "
+            "--within informed carries it out"
+        )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from shrinkscope.errors import StoreError
 
 if TYPE_CHECKING:
-    from shrinkscope.analysis.plan.records import PlanRow
+    from shrinkscope.analysis.plan.parts import PlanRow
 
 
 def with_levels(record: dict[str, Any], rows: "Sequence[PlanRow]") -> dict[str, Any]:

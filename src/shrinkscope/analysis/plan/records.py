@@ -3,130 +3,23 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import msgspec
-import torch
 from torch import Tensor, nn
 
+from shrinkscope.analysis.plan.carrying import carried_out, kept_by
 from shrinkscope.analysis.plan.document import toml_text
-from shrinkscope.analysis.plan.pruning import mask_of, planned
+from shrinkscope.analysis.plan.method_names import UNSTRUCTURED, as_methods
+from shrinkscope.analysis.plan.parts import DENSE, PlanPoint, PlanRow, PlanSettings, Rival, Verdict
+from shrinkscope.analysis.plan.pruning import planned, refuse_blind, refuse_mask
 from shrinkscope.analysis.plan.readable import with_levels, without_levels
-from shrinkscope.analysis.plan.wording import plan_in_words
+from shrinkscope.analysis.plan.wording import done_in_words, plan_in_words
 from shrinkscope.analysis.prediction import Prediction
-from shrinkscope.compression import Mask, compensated_to_counts, prune, write_weights
-from shrinkscope.compression.rung_path import quantised
+from shrinkscope.compression import Mask, compensated_to_counts, write_weights
 from shrinkscope.errors import CompressionError, OutputError, StoreError
 from shrinkscope.files import json_text, write_text
 from shrinkscope.latent import Precisions
 from shrinkscope.quantity import Quantity
-
-Verdict = Literal["reached", "infeasible", "unpredicted"]
-Within = Literal["magnitude", "compensated"]
-Method = Literal["unstructured", "bits"]
-
-
-class PlanRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One layer of a plan.
-
-    Attributes:
-        layer: Name of its weight.
-        weights: Number of weights.
-        removed: Number of them to remove; 0 in a plan of bits.
-        bits: Bits that each weight gets, with a step for each output channel; None leaves them as they are.
-        cost_alone: Predicted KL in nats when this layer alone is pruned so; None without inputs.
-        share: Share of the damage: what the joint KL falls by when this layer is left dense, over the sum of that
-            of all layers; None without inputs or damage.
-        lower: Lower end of the levels between which the joint KL moves by less than its standard error, to first order,
-            the other layers as planned: what may as well be chosen.
-        upper: Upper end.
-    """
-
-    layer: str
-    weights: int
-    removed: int
-    bits: int | None = None
-    cost_alone: float | None = None
-    share: float | None = None
-    lower: float | None = None
-    upper: float | None = None
-
-    @property
-    def level(self) -> float:
-        """Fraction removed."""
-        return self.removed / self.weights if self.weights else 0.0
-
-    @property
-    def kept(self) -> int:
-        """Number of weights that stay."""
-        return self.weights - self.removed
-
-
-class PlanPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One point of the trade-off between size and damage.
-
-    Attributes:
-        sparsity: Fraction of all planned weights removed; 0 in a plan of bits.
-        size: Bytes of the network; None but in a plan of bits.
-        kl: Predicted joint KL in nats.
-        disagreement: Share of inputs whose predicted class changes; None for regression.
-    """
-
-    sparsity: float
-    size: int | None = None
-    kl: Quantity
-    disagreement: Quantity | None = None
-
-
-class Rival(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Another allocation of the same size.
-
-    Attributes:
-        allocation: Its name.
-        kl: Its joint KL in nats, on the same inputs.
-        excess: By how much that is more than the plan's, with the standard error of the difference over the inputs.
-    """
-
-    allocation: str
-    kl: Quantity
-    excess: Quantity
-
-
-class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a plan was asked for.
-
-    Attributes:
-        allocation: Name of the allocation.
-        sparsity: Fraction asked for; None where a drop was.
-        max_drop: Largest predicted drop asked for.
-        size: Bytes asked for.
-        flops: Floating-point operations of a pass over one input asked for, a share of them below 1.
-        keep: Globs of layers that were left alone.
-        inputs: Number of inputs that predictions were compared on, those searched on included.
-        searched: Number of inputs that were searched on; the others judge.
-        source: Where the inputs are from.
-        seed: Of random moves and synthetic inputs.
-        budget: Most passes of the network over one input that the search may take.
-        within: Which weights of a layer go: ``magnitude`` removes the lowest and leaves the others as they are, with
-            ``compensated`` the others make up for what goes.
-        damping: Of the input moments then; None otherwise.
-        method: What is chosen for each layer: ``unstructured`` how many weights go, ``bits`` how many bits they get.
-    """
-
-    allocation: str
-    sparsity: float | None = None
-    max_drop: float | None = None
-    size: int | str | None = None
-    flops: float | None = None
-    keep: tuple[str, ...] = ()
-    inputs: int = 0
-    searched: int = 0
-    source: str = "none"
-    seed: int = 0
-    budget: float = 0.0
-    within: Within = "magnitude"
-    damping: float | None = None
-    method: Method = "unstructured"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -144,7 +37,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         forward_equivalents: What choosing took, in passes of the network over one input.
         verdict: Whether the target was reached; ``unpredicted`` without inputs.
         notes: What else to know, a sentence each.
-        size: Bytes of the network as planned; None but in a plan of bits.
+        size: Bytes of the network as planned; None in a plan of how many weights go.
+        operations: Floating-point operations of a pass over one input, where they are known and change.
     """
 
     rows: tuple[PlanRow, ...]
@@ -159,6 +53,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     verdict: Verdict = "unpredicted"
     notes: tuple[str, ...] = ()
     size: int | None = None
+    operations: int | None = None
 
     @property
     def weights(self) -> int:
@@ -180,41 +75,34 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return {row.layer: row.level for row in self.rows}
 
     def mask(self, model: nn.Module | Mapping[str, Tensor]) -> Mask:
-        """The mask that keeps the largest magnitudes of each layer; equal ones go in the order of their indices.
+        """The mask that keeps the largest magnitudes of each layer, or of each M weights in a row.
 
         Args:
             model: The network that the plan is for, or its weights by name.
 
         Raises:
-            CompressionError: If a layer is missing or has another number of weights, or the plan was made for weights
-                that make up for what goes, or is one of bits.
+            CompressionError: If a layer is missing or has another number of weights, or the plan does more than remove
+                weights, or they do not go by magnitude.
         """
-        if self.settings.method == "bits":
-            raise CompressionError(
-                "a plan of bits removes nothing, so it has no mask: made.apply(model) rounds the weights"
-            )
-        if self.settings.within == "compensated":
-            raise CompressionError(
-                "this plan is for weights that make up for those that go: give input moments, "
-                "made.apply(model, precisions=input_moments(model, inputs).precisions()), or prune --compensate"
-            )
-        return mask_of(model, {row.layer: (row.removed, row.weights) for row in self.rows})
+        refuse_mask(self.rows, self.settings)
+        return kept_by(self._planned(model), {row.layer: row for row in self.rows})
 
-    def quantised(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weights rounded to the bits of each row, with a step for each output channel, in their own type.
+    def compressed(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights as each row says: pruned, of smaller rank, rounded; in their own shapes and types.
 
         Args:
             weights: Layer → dense weight; others than the plan's come back as they are.
 
         Raises:
-            CompressionError: If a layer is missing, has another number of weights, or cannot be quantised.
+            CompressionError: If a layer is missing, has another number of weights, or cannot be compressed so, or the
+                plan needs to know the inputs.
         """
-        found = planned(weights, {row.layer: row.weights for row in self.rows})
-        new = {row.layer: quantised(row.layer, found[row.layer], row.bits) for row in self.rows if row.bits is not None}
-        return {**weights, **new}
+        refuse_blind(self.settings)
+        found = self._planned(weights)
+        return {**weights, **{row.layer: carried_out(row.layer, found[row.layer], row) for row in self.rows}}
 
     def apply(self, model: nn.Module, *, precisions: Precisions | None = None, damping: float | None = None) -> Mask:
-        """Set so many weights of a network to zero as the plan says, or round them to its bits, in place.
+        """Do to a network what the plan says, in place.
 
         Args:
             model: The network that the plan is for.
@@ -225,28 +113,37 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             damping: As for ``CompensatedPruning``; the plan's, or 0.01, when None.
 
         Returns:
-            The mask that was applied: exactly ``removed`` weights are zero. One that keeps everything with bits.
+            The mask that was applied: exactly ``removed`` weights are zero; of a layer that loses none, or has a
+            smaller rank, it keeps everything.
 
         Raises:
             CompressionError: If the plan is for another network, or a layer has no Σ⁻¹. The model is unchanged.
         """
-        if self.settings.method == "bits":
-            if precisions is not None:
-                raise CompressionError(
-                    "precisions are for weights that go; a plan of bits removes none: leave them out"
-                )
-            rounded = self.quantised(planned(model, {row.layer: row.weights for row in self.rows}))
-            write_weights(model, rounded)
-            return Mask({name: torch.ones_like(weight, dtype=torch.bool) for name, weight in rounded.items()})
+        if self.settings.method != UNSTRUCTURED and precisions is not None:
+            raise CompressionError(
+                f"precisions are for weights that go one by one; this plan is one of {self.settings.method}: "
+                "leave them out"
+            )
+        weights = self._planned(model)
         if precisions is None:
-            return prune(model, self.mask(model))
+            new = self.compressed(weights)
+            mask = kept_by(weights, {row.layer: row for row in self.rows})
+            write_weights(model, {row.layer: new[row.layer] for row in self.rows if row.choice != DENSE})
+            return mask
         if damping is None:
             damping = 0.01 if self.settings.damping is None else self.settings.damping
-        weights = planned(model, {row.layer: row.weights for row in self.rows})
         counts = {row.layer: row.removed for row in self.rows}
         mask, moved = compensated_to_counts(weights, counts, precisions, damping=damping)
         write_weights(model, moved)
         return mask
+
+    def _planned(self, model: nn.Module | Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return planned(model, {row.layer: row.weights for row in self.rows})
+
+    @property
+    def done(self) -> str:
+        """What carrying the plan out has done, in a sentence."""
+        return done_in_words(self)
 
     def summary(self) -> str:
         """The plan in a few lines of plain text."""
@@ -288,9 +185,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         decode = msgspec.toml.decode if Path(path).suffix.lower() == ".toml" else msgspec.json.decode
         try:
             found = msgspec.convert(without_levels(decode(Path(path).read_bytes())), cls)
+            as_methods(found.settings.method)
         except StoreError as error:
             raise StoreError(f"the plan in {path} contradicts itself: {error}") from error
-        except (OSError, msgspec.MsgspecError, ValueError) as error:
+        except (OSError, msgspec.MsgspecError, ValueError, CompressionError) as error:
             raise StoreError(f"cannot read a plan from {path}: {str(error).splitlines()[0]}") from error
         wrong = next((row for row in found.rows if not 0 <= row.removed <= row.weights), None)
         if wrong is not None or not found.rows:

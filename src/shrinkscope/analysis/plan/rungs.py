@@ -8,13 +8,22 @@ import numpy as np
 
 from shrinkscope.analysis.plan.counts import Counts
 from shrinkscope.analysis.plan.damage import JointDamage
+from shrinkscope.analysis.plan.pricing import Pricing
 from shrinkscope.errors import CompressionError
 
 CELLS = 1 << 16
 """Prices are rounded up to this share of the budget where there are more units than that."""
 
 _STEPS = 2  # rungs that a layer is made harsher by, at most, for another to be made milder
+_LONG, _FAR = 8, 6  # rungs of a long ladder, and as many that are looked at there
 _WORSE = 1.0  # standard errors by which the first batches may be worse before the others are spared
+
+
+class Level(NamedTuple):
+    """What layers on the same rung share: the name of a method and a level of it."""
+
+    method: str
+    level: str
 
 
 class RungSearch(NamedTuple):
@@ -30,27 +39,18 @@ class RungSearch(NamedTuple):
     start_held_out: float
 
 
-def price_of(positions: Mapping[str, int], prices: Mapping[str, Sequence[int]]) -> int:
-    """What rungs cost together.
-
-    Args:
-        positions: Layer → rung.
-        prices: Layer → price of each rung.
-    """
-    return sum(prices[name][position] for name, position in positions.items())
-
-
 def least_cost(costs: Mapping[str, Sequence[float]], prices: Mapping[str, Sequence[int]], total: int) -> Counts:
     """The rungs of least summed cost of all that stay within a budget.
 
     Args:
-        costs: Layer → cost of each of its rungs, finite.
+        costs: Layer → cost of each of its rungs; infinite where it is not to be chosen.
         prices: Layer → price of each of its rungs, whole numbers.
         total: Most that all may cost together, in the unit of the prices.
 
     Returns:
         Layer → rung, the milder one of equal sums. The least of all as long as the budget is below ``CELLS`` units;
-        beyond, of all that stay within it with their prices rounded up to ``total / CELLS``.
+        beyond, of all that stay within it with their prices rounded up to ``total / CELLS``, and the cheapest rungs
+        where none do.
 
     Raises:
         CompressionError: If the cheapest rungs are beyond the budget.
@@ -74,7 +74,10 @@ def least_cost(costs: Mapping[str, Sequence[float]], prices: Mapping[str, Sequen
         best = found
         taken.append(rungs)
     if not np.isfinite(best[cells]):
-        least = sum(min(of_layer) for of_layer in prices.values())
+        cheapest = {name: _cheapest(of_layer, prices[name]) for name, of_layer in costs.items()}
+        least = sum(prices[name][rung] for name, rung in cheapest.items())
+        if least <= total:
+            return cheapest
         raise CompressionError(f"the smallest choices of all layers take {least:,}, more than the {total:,} asked for")
     positions, left = {}, cells
     for name, rungs in zip(reversed(list(costs)), reversed(taken), strict=True):
@@ -83,16 +86,44 @@ def least_cost(costs: Mapping[str, Sequence[float]], prices: Mapping[str, Sequen
     return {name: positions[name] for name in costs}
 
 
-def uniform_rungs(prices: Mapping[str, Sequence[int]], total: int) -> Counts | None:
-    """The mildest rung that all layers can have within a budget; None where there is none.
+def _cheapest(costs: Sequence[float], prices: Sequence[int]) -> int:
+    finite = [rung for rung in range(len(prices)) if math.isfinite(costs[rung])]
+    return min(finite, key=lambda rung: (prices[rung], costs[rung], rung))
+
+
+def uniform_rungs(levels: Mapping[str, Sequence[Level]], pricing: Pricing, total: int) -> dict[str, Counts]:
+    """The mildest level that all layers can have within a budget, method by method.
 
     Args:
-        prices: Layer → price of each rung, equally many for all.
+        levels: Layer → method and level of each rung, the dense one first.
+        pricing: What rungs cost.
         total: Most that all may cost together.
+
+    Returns:
+        Method → rungs, without the methods of which no level is within the budget, and of no other where all can stay
+        dense. A layer that has no such level stays dense.
     """
-    rungs = range(min(len(of_layer) for of_layer in prices.values()))
-    fits = (dict.fromkeys(prices, rung) for rung in rungs)
-    return next((positions for positions in fits if price_of(positions, prices) <= total), None)
+    found: dict[str, tuple[int, Counts]] = {}
+    for level in dict.fromkeys(level for of_layer in levels.values() for level in of_layer):
+        rungs = {name: of_layer.index(level) if level in of_layer else 0 for name, of_layer in levels.items()}
+        price = pricing.of(rungs)
+        if price <= total and (level.method not in found or found[level.method][0] < price):
+            found[level.method] = price, rungs
+    return {method: rungs for method, (_, rungs) in found.items() if method == "dense" or "dense" not in found}
+
+
+def neighbours(costs: Sequence[float], prices: Sequence[int]) -> tuple[int, ...]:
+    """The rungs of a layer on the front of price against cost, the mildest first.
+
+    Args:
+        costs: Of each rung alone; infinite where it is not to be chosen.
+        prices: Of each rung.
+    """
+    front: list[int] = []
+    for rung in sorted(range(len(prices)), key=lambda rung: (prices[rung], costs[rung], rung)):
+        if math.isfinite(costs[rung]) and (not front or costs[rung] < costs[front[-1]]):
+            front.append(rung)
+    return tuple(reversed(front))
 
 
 def search_rungs(
@@ -100,10 +131,11 @@ def search_rungs(
     guard: JointDamage,
     starts: Mapping[str, Counts],
     costs: Mapping[str, Sequence[float]],
-    prices: Mapping[str, Sequence[int]],
+    pricing: Pricing,
     total: int,
     budget: float,
     progress: Callable[[float], None] | None = None,
+    fronts: Mapping[str, Sequence[int]] | None = None,
 ) -> RungSearch:
     """Make one layer milder, and another harsher to pay for it, as long as the predictions come nearer to the dense.
 
@@ -116,19 +148,22 @@ def search_rungs(
         guard: On other inputs.
         starts: Name → positions, all within the budget; at least one.
         costs: Layer → cost of each rung alone, by which moves are ordered.
-        prices: Layer → price of each rung.
+        pricing: What rungs cost.
         total: Most that all may cost together.
         budget: Most passes of the network over one input, those of the guard included.
         progress: Called with the share of the budget that is spent.
+        fronts: Layer → the rungs that moves lead to, the mildest first; all of them in their order when None. In a
+            long one, moves are of one and of three rungs.
 
     Source: derived here; tests/analysis/plan/test_rungs.py compares it with all configurations of a small network.
     """
     found = {name: float(damage.distances(positions).total_variation.mean()) for name, positions in starts.items()}
     start = min(found, key=lambda name: found[name])
-    search = _Search(damage, guard, starts[start], prices, total, budget, progress)
+    search = _Search(damage, guard, starts[start], pricing, total, budget, progress)
+    steps = _Steps(pricing, fronts)
     first = float(guard.distances(starts[start]).total_variation.mean())
     best = (first, starts[start])
-    while search.round(costs):
+    while search.round(costs, steps):
         held_out = float(guard.distances(search.now).total_variation.mean())
         best = min(best, (held_out, search.now), key=lambda pair: pair[0])
     return RungSearch(best[1], start, best[0], first)
@@ -140,21 +175,21 @@ class _Search:
         damage: JointDamage,
         guard: JointDamage,
         now: Counts,
-        prices: Mapping[str, Sequence[int]],
+        pricing: Pricing,
         total: int,
         budget: float,
         progress: Callable[[float], None] | None,
     ) -> None:
         self.now = now
-        self._damage, self._guard, self._prices, self._total = damage, guard, prices, total
+        self._damage, self._guard, self._pricing, self._total = damage, guard, pricing, total
         self._end, self._budget, self._progress = damage.spent + guard.spent + budget, budget, progress
         self._distances = damage.distances(now).total_variation
 
-    def round(self, costs: Mapping[str, Sequence[float]]) -> bool:
+    def round(self, costs: Mapping[str, Sequence[float]], steps: "_Steps") -> bool:
         """Try all moves once, but for those of layers that have moved; whether one helped."""
         self._distances = self._damage.distances(self.now, rebase=True).total_variation
         moved: set[str] = set()
-        for change in _moves(self.now, costs, self._prices, self._total):
+        for change in _moves(self.now, costs, self._pricing, self._total, steps):
             if self._exhausted():
                 break
             if not moved & change.keys() and self._try(self.now | change):
@@ -162,7 +197,7 @@ class _Search:
         return bool(moved)
 
     def _try(self, positions: Counts) -> bool:
-        if price_of(positions, self._prices) > self._total:
+        if self._pricing.of(positions) > self._total:
             return False
         damage = self._damage
         if damage.batches > 1:
@@ -183,26 +218,45 @@ class _Search:
         return left <= 0
 
 
+class _Steps:
+    """Which rungs a layer can move to, from any of its rungs."""
+
+    def __init__(self, pricing: Pricing, fronts: Mapping[str, Sequence[int]] | None) -> None:
+        orders = fronts or {name: range(len(of_layer)) for name, of_layer in pricing.table.items()}
+        self._milder, self._harsher = {}, {}
+        for name, of_layer in pricing.table.items():
+            order = list(orders[name])
+            strides, reach = ((1, 3), _FAR) if len(order) > _LONG else ((1,), _STEPS)
+            for rung in range(len(of_layer)):
+                # A rung that is not on the front, where a search may begin, stands by its price.
+                at = order.index(rung) if rung in order else sum(of_layer[other] > of_layer[rung] for other in order)
+                above, below = order[:at][::-1], [other for other in order[at:] if other != rung]
+                self._milder[name, rung] = [above[stride - 1] for stride in strides if stride <= len(above)]
+                self._harsher[name, rung] = below[:reach]
+
+    def milder(self, name: str, rung: int) -> list[int]:
+        """The next milder rungs."""
+        return self._milder[name, rung]
+
+    def harsher(self, name: str, rung: int) -> list[int]:
+        """The next harsher rungs, of which the first that pays is taken."""
+        return self._harsher[name, rung]
+
+
 def _moves(
-    now: Counts, costs: Mapping[str, Sequence[float]], prices: Mapping[str, Sequence[int]], total: int
+    now: Counts, costs: Mapping[str, Sequence[float]], pricing: Pricing, total: int, steps: _Steps
 ) -> list[Counts]:
     """What changes to a neighbour within the budget, the largest promised gain first."""
-    left, found = total - price_of(now, prices), []
-    for milder in (name for name, position in now.items() if position):
-        up = now[milder] - 1
-        gain = costs[milder][up] - costs[milder][now[milder]]
-        extra = prices[milder][up] - prices[milder][now[milder]]
-        if extra <= left:
-            found.append((gain, {milder: up}))
-        for harsher in (name for name in now if name != milder):
-            down = _pays(now[harsher], prices[harsher], extra - left)
-            if down is not None:
-                loss = costs[harsher][down] - costs[harsher][now[harsher]]
-                found.append((gain + loss, {milder: up, harsher: down}))
+    left, found = total - pricing.of(now), []
+    for milder, position in now.items():
+        for up in steps.milder(milder, position):
+            gain = costs[milder][up] - costs[milder][position]
+            if pricing.change(now, {milder: up}) <= left:
+                found.append((gain, {milder: up}))
+            for harsher in (name for name in now if name != milder):
+                changes = ({milder: up, harsher: down} for down in steps.harsher(harsher, now[harsher]))
+                change = next((change for change in changes if pricing.change(now, change) <= left), None)
+                if change is not None:
+                    loss = costs[harsher][change[harsher]] - costs[harsher][now[harsher]]
+                    found.append((gain + loss, change))
     return [change for _, change in sorted(found, key=lambda move: move[0])]
-
-
-def _pays(position: int, prices: Sequence[int], needed: int) -> int | None:
-    """The next rung that saves enough; None if there is none near."""
-    rungs = range(position + 1, min(position + _STEPS, len(prices) - 1) + 1)
-    return next((rung for rung in rungs if prices[position] - prices[rung] >= needed), None)

@@ -7,7 +7,11 @@ if TYPE_CHECKING:
 
 _NAMED = 3
 _ALL = 8  # layers whose bits are named
-_WITHIN = {"magnitude": ", the lowest magnitudes of each", "compensated": "; the weights that stay make up for them"}
+_WITHIN = {
+    "magnitude": ", the lowest magnitudes of each",
+    "compensated": "; the weights that stay make up for them",
+    "informed": ", the lowest |w|·‖x‖ of each",
+}
 _NOISE = 2  # standard errors
 
 
@@ -20,10 +24,27 @@ def plan_in_words(plan: "Plan") -> str:
     return "\n".join([_what(plan), _where(plan), *_damage(plan), *_rivals(plan), *_cost(plan), *plan.notes])
 
 
+def done_in_words(plan: "Plan") -> str:
+    """What carrying a plan out has done, in a sentence.
+
+    Args:
+        plan: The plan.
+    """
+    of = f"of {plan.weights:,} planned weights are"
+    done = [f"{plan.removed:,} {of} zero ({100 * plan.sparsity:.1f} %)"] if plan.removed else []
+    rounded = sum(row.weights for row in plan.rows if row.bits is not None)
+    done += [f"{rounded:,} {of} rounded, in their own type"] if rounded else []
+    ranked = sum(row.weights for row in plan.rows if row.rank is not None)
+    done += [f"{ranked:,} {of} products of two factors, multiplied out"] if ranked else []
+    return (", ".join(done) or f"0 {of} changed") + "."
+
+
 def _what(plan: "Plan") -> str:
     settings = plan.settings
     if settings.method == "bits":
         return _bits(plan)
+    if settings.method != "unstructured":
+        return _choices(plan)
     asked = f" for size = {settings.size}" if settings.size is not None else ""
     asked = f" for flops = {settings.flops:g}" if settings.flops is not None else asked
     return (
@@ -42,7 +63,19 @@ def _bits(plan: "Plan") -> str:
     )
 
 
+def _choices(plan: "Plan") -> str:
+    changed = [row for row in plan.rows if row.choice != "as it is"]
+    whole = f", {len(plan.rows) - len(changed)} left as they are" if len(changed) < len(plan.rows) else ""
+    taken = f"; the network takes {plan.size:,} bytes" if plan.size is not None else ""
+    taken += f" and {plan.operations:,} operations a pass" if plan.operations is not None else ""
+    return f"{plan.settings.allocation}: {plan.settings.method} in {len(changed)} layers{whole}{taken}."
+
+
 def _where(plan: "Plan") -> str:
+    if plan.settings.method not in ("bits", "unstructured"):
+        return "; ".join(f"{row.layer} {row.choice}" for row in plan.rows[:_ALL]) + (
+            f"; and {len(plan.rows) - _ALL} more." if len(plan.rows) > _ALL else "."
+        )
     if plan.settings.method == "bits":
         return "; ".join(f"{row.layer} {row.bits or 'as it is'}" for row in plan.rows[:_ALL]) + (
             f"; and {len(plan.rows) - _ALL} more." if len(plan.rows) > _ALL else "."

@@ -7,7 +7,8 @@ import torch
 
 from references.residual import Residual
 from shrinkscope.analysis.plan import Plan, plan
-from shrinkscope.analysis.plan.bits import ALLOCATIONS, WIDTHS
+from shrinkscope.analysis.plan.choices import ALLOCATIONS
+from shrinkscope.analysis.plan.ladder import WIDTHS
 from shrinkscope.compression import UniformQuantisation
 from shrinkscope.curvature import input_moments
 from shrinkscope.errors import CompressionError, DataError, IntegrationError
@@ -122,15 +123,11 @@ def test_without_inputs_all_layers_get_the_widest_that_fits(network):
 
 
 def test_what_is_refused(network, found):
-    with pytest.raises(
-        CompressionError, match="method 'n:m' cannot be planned yet; expected one of unstructured, bits"
-    ):
-        plan(network, method="n:m", size="0.5x")
     with pytest.raises(CompressionError, match=r"bits change no sparsity; method='bits' expects size=… or max_drop=…"):
         plan(network, method="bits", sparsity=0.5)
     with pytest.raises(CompressionError, match="bits change no flops"):
         plan(network, method="bits", flops=0.5)
-    with pytest.raises(CompressionError, match="method='bits' removes none: leave it out"):
+    with pytest.raises(CompressionError, match="method='bits' removes none, or others: leave it out"):
         plan(network, method="bits", size="0.5x", compensate=True, inputs=INPUTS)
     with pytest.raises(CompressionError, match="allocation 'erk' chooses no bits; expected one of joint, additive"):
         plan(network, method="bits", size="0.5x", allocation="erk")
@@ -142,7 +139,21 @@ def test_what_is_refused(network, found):
         plan(network, method="bits", max_drop=0.1, allocation="uniform")
     with pytest.raises(CompressionError, match="a plan of bits removes nothing, so it has no mask"):
         found.mask(network)
-    with pytest.raises(CompressionError, match="precisions are for weights that go"):
+    with pytest.raises(CompressionError, match="precisions are for weights that go one by one; this plan is one of"):
         found.apply(network, precisions=input_moments(network, INPUTS).precisions())
     with pytest.raises(IntegrationError, match="the plan is one of bits: what is exported is pruning"):
         pruned_rows(found)
+
+
+def test_mean_bits(network):
+    made = plan(network, method="bits", bits=3.5, inputs=INPUTS, budget=300.0)
+    mean = sum((row.bits or 32) * row.weights for row in made.rows) / made.weights
+    # A weight more on the next width would be too much: the smallest layer has 20, the rest is within reach.
+    assert 3.0 < mean <= 3.5
+    assert plan(network, method="bits", bits=32, allocation="uniform").rows[0].bits is None
+    with pytest.raises(CompressionError, match=r"bits = 1 cannot be reached: with 2 bits .* 2\.00 a weight"):
+        plan(network, method="bits", bits=1, allocation="uniform")
+    with pytest.raises(CompressionError, match="bits = -1; expected a positive mean number of bits, with"):
+        plan(network, method="bits", bits=-1)
+    with pytest.raises(CompressionError, match="bits = 4; expected a positive mean number of bits, with"):
+        plan(network, method="low_rank", bits=4)
