@@ -59,14 +59,14 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
 class Bench:
     """One network and one draw of unlabelled inputs, on which everything is chosen and moments are gathered."""
 
-    def __init__(self, given: Subject, seed: int) -> None:
+    def __init__(self, given: Subject, seed: int, *, plain: bool = False) -> None:
         self.given, self.seed, self.network = given, seed, given.network
         self.inputs = given.unlabelled(seed)
         self._state = {key: value.clone() for key, value in self.network.state_dict().items()}
         self._precisions: Precisions | None = None
         # The layers whose inputs are known, so that every way of carrying a choice out is there.
-        chosen = {key: value for key, value in compressible(self.network).items() if key in self.precisions}
-        self.weights = {key: value.detach().clone() for key, value in chosen.items()}
+        known = {key: value for key, value in compressible(self.network).items() if plain or key in self.precisions}
+        self.weights = {key: value.detach().clone() for key, value in known.items()}
         self.sizes = {key: value.numel() for key, value in self.weights.items()}
         self.dense = accuracy(self.network, *given.judge)
         self._paths: dict[str, RemovalPath] = {}
@@ -155,7 +155,7 @@ def measure(
     if not trained:
         given = given._replace(training=None)
     for seed in seeds:
-        bench = Bench(given, seed)
+        bench = Bench(given, seed, plain=plain)
         for purpose in purposes:
             rows = _read(kept)
             done = {(r["allocation"], r["level"]) for r in rows if (r["for"], r["seed"]) == (purpose, seed)}
