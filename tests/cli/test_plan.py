@@ -155,6 +155,20 @@ def test_nothing_to_estimate_anew_is_an_error(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "p.safetensors").exists()
 
 
+def test_a_plan_for_statistics_estimated_anew_reminds_of_them(weights, tmp_path, monkeypatch, capsys):
+    file, pruned = str(tmp_path / "plan.toml"), str(tmp_path / "pruned.safetensors")
+    seen = ["--network", "digits", "--inputs", "digits", "--count", "64"]
+    options = [*seen, "--reestimate", "--sparsity", "0.5", "--allocation", "lamp", "--out", file]
+    code, out, err = run(monkeypatch, capsys, "plan", weights, *options)
+    assert (code, err) == (0, "")
+    assert "statistics re-estimated after pruning" in " ".join(out.split())
+    code, _, err = run(monkeypatch, capsys, "prune", weights, file, "--out", pruned)
+    assert code == 0
+    assert "the plan is for batch norm statistics that are estimated anew: add --reestimate" in err
+    code, _, err = run(monkeypatch, capsys, "prune", weights, file, *seen, "--reestimate", "--out", pruned)
+    assert (code, err) == (0, "")
+
+
 def test_bits_are_planned_and_written(weights, tmp_path, monkeypatch, capsys):
     file, rounded = str(tmp_path / "plan.toml"), str(tmp_path / "rounded.safetensors")
     options = ["--network", "digits", "--inputs", "digits", "--count", "32", "--method", "bits", "--budget", "100"]

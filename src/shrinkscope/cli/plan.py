@@ -94,6 +94,13 @@ def plan(
             "--compensate", help="Plan for weights that make up for those that go, as prune --compensate does."
         ),
     ] = False,
+    reestimate: Annotated[
+        bool,
+        typer.Option(
+            "--reestimate",
+            help="Plan for statistics of batch norm that are estimated anew afterwards, as prune --reestimate does.",
+        ),
+    ] = False,
     layers: Layers = None,
     keep: Annotated[
         list[str] | None,
@@ -140,6 +147,7 @@ def plan(
             layers=selection_of(layers, None, None),
             keep=keep or (),
             compensate=compensate,
+            reestimate=reestimate,
             method=method,
             allocation=allocation,  # type: ignore[arg-type]  # checked by plan itself
             kind=kind,  # type: ignore[arg-type]  # likewise
@@ -207,6 +215,12 @@ def prune(
     made = Plan.load(plan)
     if made.settings.method == "bits" and (compensate or reestimate):
         raise CompressionError("the plan is one of bits; leave out --compensate and --reestimate")
+    if made.settings.reestimate and not reestimate:
+        typer.echo(
+            "the plan is for batch norm statistics that are estimated anew: add --reestimate --network … --inputs …, "
+            "or re-estimate them afterwards",
+            err=True,
+        )
     if not (compensate or reestimate):
         tensors = made.compressed({name: view.read() for name, view in open_weights(weights).items()})
     else:

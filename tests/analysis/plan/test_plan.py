@@ -230,3 +230,31 @@ def test_a_compensated_plan_is_read_as_it_was_written_and_needs_moments(network,
         found.apply(copy.deepcopy(network))
     with pytest.raises(DataError, match="compensate needs inputs"):
         plan(network, sparsity=0.5, allocation="erk", compensate=True)
+
+
+def test_a_plan_for_statistics_estimated_anew_predicts_those_of_each_batch(network):
+    inputs = torch.cat([INPUTS, INPUTS + 0.3])
+    made = plan(network, sparsity=0.6, inputs=inputs, allocation="lamp", reestimate=True)
+    plain = plan(network, sparsity=0.6, inputs=inputs, allocation="lamp")
+    assert [row.removed for row in made.rows] == [row.removed for row in plain.rows]  # lamp looks at no input
+    own, judged = copy.deepcopy(network), inputs[1::2]
+    made.apply(own)
+    with torch.no_grad():
+        before = own.first(judged)
+        own.norm.running_mean.copy_(before.mean(dim=(0, 2, 3)))
+        own.norm.running_var.copy_(before.var(dim=(0, 2, 3), correction=0))
+    expected = predictive_divergence(network, own, judged).kl.value
+    assert made.kl.value == pytest.approx(expected, rel=1e-9)
+    assert made.kl.value != pytest.approx(plain.kl.value, rel=1e-3)
+    assert "batch norm's statistics re-estimated after pruning." in made.summary()
+    assert made.settings.reestimate
+
+
+def test_what_cannot_be_planned_for_statistics_estimated_anew_is_said(network):
+    options = {"sparsity": 0.5, "reestimate": True}
+    with pytest.raises(DataError, match="reestimate needs batches of 32 inputs or more"):
+        plan(network, inputs=INPUTS, **options)
+    with pytest.raises(CompressionError, match="no batch norm statistics to re-estimate: leave out reestimate"):
+        plan(nn.Sequential(nn.Linear(4, 3)).double(), inputs=torch.randn(64, 4, dtype=torch.float64), **options)
+    with pytest.raises(CompressionError, match="reestimate is for method='unstructured', not 'bits'"):
+        plan(network, inputs=INPUTS, size="0.5x", method="bits", reestimate=True)

@@ -112,6 +112,7 @@ class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         within: Which weights of a layer go: ``magnitude`` removes the lowest and leaves the others as they are, with
             ``compensated`` the others make up for what goes, ``informed`` removes the lowest |w|·‖x‖.
         damping: Of the input moments then; None otherwise.
+        reestimate: Whether predictions are for batch norm's statistics estimated anew after pruning.
         method: What is chosen for each layer: ``unstructured`` how many weights go, ``bits`` how many bits they get,
             and so on, or several with commas between them: one for each layer.
         bits: Mean bits a weight asked for.
@@ -130,5 +131,6 @@ class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     budget: float = 0.0
     within: Within = "magnitude"
     damping: float | None = None
+    reestimate: bool = False
     method: str = "unstructured"
     bits: float | None = None

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from shrinkscope.analysis.plan.allocations import DATA_FREE, NAMES, Allocation, Allocations
+from shrinkscope.analysis.plan.batches import batches_of, for_statistics
 from shrinkscope.analysis.plan.choices import choices_plan
 from shrinkscope.analysis.plan.chooser import Chooser
 from shrinkscope.analysis.plan.counts import Counts
@@ -26,8 +27,8 @@ from shrinkscope.compression.removal_path import RemovalPath
 from shrinkscope.compression.scope import selected
 from shrinkscope.curvature import input_moments
 from shrinkscope.errors import CompressionError, DataError, SelectionError
-from shrinkscope.performance import Reading, synthetic_inputs
-from shrinkscope.performance.data import Inputs, input_batches
+from shrinkscope.performance import Reading
+from shrinkscope.performance.data import Inputs
 from shrinkscope.performance.outputs import Outputs
 from shrinkscope.performance.reading import Kind
 from shrinkscope.weights import LayerSelection, LayersLike, compressible
@@ -35,8 +36,6 @@ from shrinkscope.weights import LayerSelection, LayersLike, compressible
 BUDGET = 50_000.0
 """Passes of the network over one input that a search takes at most: half of ten evaluations of 10,000 test inputs."""
 
-_SYNTHETIC = 128
-_SYNTHETIC_STEPS = 60
 _BATCH = 64  # inputs a pass: small, so that hopeless moves are given up after few
 
 
@@ -55,6 +54,7 @@ def plan(
     method: str | Sequence[str] = "unstructured",
     allocation: Allocation = "joint",
     compensate: bool = False,
+    reestimate: bool = False,
     damping: float = 0.01,
     calibration: Calibration | None = None,
     kind: Kind | None = None,
@@ -96,7 +96,9 @@ def plan(
             ``additive`` (inputs), ``owl`` (inputs), ``uniform``, ``global``, ``erk``, ``lamp``, ``alpha_pruning``.
         compensate: Whether the weights that stay make up for those that go, as in ``CompensatedPruning``, with the
             input moments of all inputs; otherwise the lowest magnitudes go and nothing moves.
-        damping: Of the input moments then, as a multiple of their mean.
+        reestimate: Whether batch norm's statistics will be estimated anew afterwards (``reestimate_statistics``):
+            pruned networks are then run with those of each batch, which other levels are best for.
+        damping: Of the input moments when compensating, as a multiple of their mean.
         calibration: Measured configurations with the joint KL as their only rung: gives the predicted difference.
         kind: What the outputs predict; told from their shape when None.
         scale: Standard deviation of a regression's prediction.
@@ -122,7 +124,9 @@ def plan(
     _check(targets, methods, allocation, budget)
     weights = _planned(model, layers, keep)
     reading = Reading(kind=kind, scale=scale, padding=padding, outputs=outputs)
-    batches, source = _batches(model, inputs, shape, seed, batch_size or _BATCH)
+    batches, source = batches_of(model, inputs, shape, seed, batch_size or _BATCH)
+    if reestimate:
+        batches = for_statistics(model, batches, methods)
     settings = PlanSettings(
         allocation=allocation,
         sparsity=sparsity,
@@ -137,6 +141,7 @@ def plan(
         budget=budget,
         within="compensated" if compensate else "magnitude",
         damping=damping if compensate else None,
+        reestimate=reestimate,
         method=",".join(methods),
         bits=bits,
     )
@@ -149,8 +154,18 @@ def plan(
         return _unpredicted(model, weights, target, allocation, settings)
     prices = None if target is None else target.prices
     names, paths = list(weights), _paths(model, weights, batches, damping) if compensate else None
-    search = JointDamage(model, names, [batch[::2] for batch in batches], reading, paths=paths, prices=prices)
-    judge = JointDamage(model, names, [batch[1::2] for batch in batches], reading, paths=paths, prices=prices)
+    search, judge = (
+        JointDamage(
+            model,
+            names,
+            [batch[half::2] for batch in batches],
+            reading,
+            paths=paths,
+            prices=prices,
+            reestimated=reestimate,
+        )
+        for half in (0, 1)
+    )
     search.spent += settings.inputs if compensate else 0
     offered = Allocations(model, weights, search, prices)
     chooser = Chooser(offered, search, judge, allocation, budget, seed, progress)
@@ -233,24 +248,6 @@ def _planned(model: nn.Module, layers: LayersLike, keep: Sequence[str]) -> dict[
     for name, weight in weights.items():
         check_finite(name, weight)
     return weights
-
-
-def _batches(
-    model: nn.Module, inputs: Inputs | None, shape: Sequence[int] | None, seed: int, size: int
-) -> tuple[list[torch.Tensor], str]:
-    if inputs is None and shape is None:
-        return [], "none"
-    source = "given"
-    if inputs is None:
-        assert shape is not None  # one of them is there
-        generator = torch.Generator().manual_seed(seed)
-        made = synthetic_inputs(model, tuple(shape), _SYNTHETIC, generator, steps=_SYNTHETIC_STEPS)
-        inputs, source = made.inputs, f"synthetic: {made.source}"
-    # Twice the size, because each batch is halved into searched and judging.
-    batches = [batch for batch in input_batches(inputs, 2 * size) if len(batch) > 1]
-    if sum(len(batch) for batch in batches) < 4:
-        raise DataError("fewer than 4 inputs in batches of 2 and more; expected at least 4, better 256")
-    return batches, source
 
 
 def _check(targets: dict[str, Any], methods: Sequence[str], allocation: str, budget: float) -> None:
