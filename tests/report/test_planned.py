@@ -9,6 +9,8 @@ from rich.console import Console
 
 from references.residual import Residual
 from shrinkscope.analysis.plan import plan
+from shrinkscope.quantity import Quantity
+from shrinkscope.report.format import number
 from shrinkscope.report.planned import print_plan
 
 INPUTS = torch.randn(24, 2, 6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -28,13 +30,20 @@ def made():
 def test_every_layer_has_its_row_and_the_total_is_said(made):
     text = printed(made)
     for row in made.rows:
-        (line,) = [line for line in text.splitlines() if line.strip("│ ").startswith(row.layer)]
-        for cell in (f"{row.weights:,}", f"{row.kept:,}", f"{100 * row.level:.1f}", f"{row.cost_alone:.3g}"):
-            assert cell in line.replace("│", " ").split(), (row.layer, cell)
+        (line,) = [line for line in text.splitlines() if line.strip().startswith(row.layer)]
+        for cell in (f"{row.weights:,}", f"{row.kept:,}", f"{100 * row.level:.1f}", number(row.cost_alone)):
+            assert cell in line.split(), (row.layer, cell)
     assert (
         f"lamp: remove {made.removed:,} of {made.weights:,} weights (60.0 %) in 4 layers, the lowest magnitudes" in text
     )
     assert len([line for line in text.splitlines() if f"{100 * made.curve[0].sparsity:.1f}" in line]) >= 1
+
+
+def test_no_change_of_class_is_said_with_the_number_of_inputs(made):
+    none = msgspec.structs.replace(
+        made, disagreement=Quantity(value=0.0, unit="fraction", status="estimate", standard_error=0.0)
+    )
+    assert "Predicted class changes for none of the 12 inputs." in printed(none)
 
 
 def test_a_plan_without_inputs_says_so():

@@ -1,9 +1,32 @@
 """A plan in the terminal: its table of layers, the trade-off, and its summary."""
 
-from rich.console import Console
-from rich.table import Table
+from collections.abc import Sequence
 
-from shrinkscope.analysis.plan import Plan, PlanPoint
+from rich.console import Console
+
+from shrinkscope.analysis.plan import Plan, PlanPoint, PlanRow
+from shrinkscope.report.sheet import Cell, Column, Sheet, quantity_cell, value, whole, words
+from shrinkscope.report.terminal import WIDEST, print_sheet
+
+_LAYER = Column(title="layer", numeric=False)
+_WEIGHTS = Column(title="weights", priority=1)
+_ALONE = Column(
+    title="KL alone",
+    unit="nats",
+    status="estimate",
+    meaning="Divergence of the predictions when this layer alone is compressed so.",
+)
+_SHARE = Column(
+    title="share",
+    unit="%",
+    status="estimate",
+    meaning="Share of the damage: what the joint KL falls by when this layer is left as it is.",
+)
+_AS_WELL = "Moves the joint KL by less than its standard error, to first order, the other layers as planned."
+_KL = Column(title="KL", unit="nats", status="estimate", meaning="Joint divergence, with its standard error.")
+_CHANGED = Column(
+    title="changed classes", unit="%", status="estimate", meaning="Share of the inputs whose predicted class changes."
+)
 
 
 def print_plan(plan: Plan, *, console: Console | None = None) -> None:
@@ -13,87 +36,76 @@ def print_plan(plan: Plan, *, console: Console | None = None) -> None:
         plan: The plan.
         console: Where to; standard output by default.
     """
-    console = console or Console()
-    console.print(_layers(plan))
+    console = console or Console(highlight=False)
+    print_sheet(plan_sheet(plan), console)
     if plan.curve:
-        console.print(_curve(plan))
-    console.print(plan.summary(), highlight=False, markup=False)
+        print_sheet(curve_sheet(plan), console)
+    for line in plan.summary().splitlines():
+        console.print(line, width=min(console.width, WIDEST), markup=False)
 
 
-def _layers(plan: Plan) -> Table:
-    if plan.settings.method == "bits":
-        return _bits(plan)
-    if plan.settings.method != "unstructured":
-        return _choices(plan)
-    table = Table(title="How much of each layer to remove", title_justify="left")
-    table.add_column("layer", overflow="fold")
-    for heading in ("weights", "kept", "removed %", "as well %", "KL alone", "share %"):
-        table.add_column(heading, justify="right")
-    for row in plan.rows:
-        range_ = None if row.lower is None or row.upper is None else f"{100 * row.lower:.0f}–{100 * row.upper:.0f}"
-        table.add_row(
-            row.layer,
-            f"{row.weights:,}",
-            f"{row.kept:,}",
-            f"{100 * row.level:.1f}",
-            range_ or "",
-            "" if row.cost_alone is None else f"{row.cost_alone:.3g}",
-            "" if row.share is None else f"{100 * row.share:.1f}",
-        )
-    return table
+def plan_sheet(plan: Plan) -> Sheet:
+    """The layers in the order of the network, and what becomes of each.
 
-
-def _bits(plan: Plan) -> Table:
-    table = Table(title="How many bits the weights of each layer get", title_justify="left")
-    table.add_column("layer", overflow="fold")
-    for heading in ("weights", "bits", "KL alone", "share %"):
-        table.add_column(heading, justify="right")
-    for row in plan.rows:
-        table.add_row(
-            row.layer,
-            f"{row.weights:,}",
-            "as it is" if row.bits is None else str(row.bits),
-            "" if row.cost_alone is None else f"{row.cost_alone:.3g}",
-            "" if row.share is None else f"{100 * row.share:.1f}",
-        )
-    return table
-
-
-def _choices(plan: Plan) -> Table:
-    table = Table(title="What is done to each layer", title_justify="left")
-    table.add_column("layer", overflow="fold")
-    table.add_column("weights", justify="right")
-    table.add_column("choice")
-    table.add_column("as well", overflow="fold")
-    for heading in ("KL alone", "share %"):
-        table.add_column(heading, justify="right")
-    for row in plan.rows:
-        table.add_row(
-            row.layer,
-            f"{row.weights:,}",
-            row.choice,
-            "; ".join(row.near),
-            "" if row.cost_alone is None else f"{row.cost_alone:.3g}",
-            "" if row.share is None else f"{100 * row.share:.1f}",
-        )
-    return table
-
-
-def _curve(plan: Plan) -> Table:
-    table = Table(title="The same plan, milder and harsher", title_justify="left")
-    first = "sparsity %" if plan.settings.method == "unstructured" else "bytes"
-    for heading in (first, "KL", "± s.e.", "changed classes %"):
-        table.add_column(heading, justify="right")
-    for point in plan.curve:
-        table.add_row(*_point(point))
-    return table
-
-
-def _point(point: PlanPoint) -> tuple[str, str, str, str]:
-    error, share = point.kl.standard_error, point.disagreement
-    return (
-        f"{100 * point.sparsity:.1f}" if point.size is None else f"{point.size:,}",
-        f"{point.kl.value:.3g}",
-        "" if error is None else f"{error:.2g}",
-        "" if share is None else f"{100 * share.value:.1f}",
+    Args:
+        plan: The plan.
+    """
+    make = {"unstructured": _removed, "bits": _bits}.get(plan.settings.method, _choices)
+    title, columns, cells = make(plan.rows)
+    rows = tuple(
+        (words(row.layer), whole(row.weights), *own, value(row.cost_alone), value(row.share, "percent"))
+        for row, own in zip(plan.rows, cells, strict=True)
     )
+    return Sheet(title=title, columns=(_LAYER, _WEIGHTS, *columns, _ALONE, _SHARE), rows=rows)
+
+
+def curve_sheet(plan: Plan) -> Sheet:
+    """The same plan, milder and harsher.
+
+    Args:
+        plan: The plan.
+    """
+    sparse = plan.settings.method == "unstructured"
+    first = Column(title="removed", unit="%") if sparse else Column(title="size", unit="bytes")
+    rows = tuple((_size(point), quantity_cell(point.kl), _share(point)) for point in plan.curve)
+    return Sheet(title="The same plan, milder and harsher", columns=(first, _KL, _CHANGED), rows=rows)
+
+
+_Cells = tuple[str, tuple[Column, ...], list[tuple[Cell, ...]]]
+
+
+def _removed(rows: Sequence[PlanRow]) -> _Cells:
+    columns = (
+        Column(title="kept", priority=2),
+        Column(title="removed", unit="%", status="exact", meaning="Share of the layer's weights that go."),
+        Column(title="as well", unit="%", status="estimate", meaning=_AS_WELL, numeric=True),
+    )
+    cells = [(whole(row.kept), value(row.level, "percent"), _range(row)) for row in rows]
+    return "How much of each layer to remove", columns, cells
+
+
+def _bits(rows: Sequence[PlanRow]) -> _Cells:
+    cells = [(words("as it is") if row.bits is None else whole(row.bits),) for row in rows]
+    return "How many bits the weights of each layer get", (Column(title="bits"),), cells
+
+
+def _choices(rows: Sequence[PlanRow]) -> _Cells:
+    columns = (
+        Column(title="choice", numeric=False),
+        Column(title="as well", numeric=False, status="estimate", meaning=_AS_WELL, priority=3),
+    )
+    return "What is done to each layer", columns, [(words(row.choice), words("; ".join(row.near))) for row in rows]
+
+
+def _range(row: PlanRow) -> Cell:
+    if row.lower is None or row.upper is None:
+        return value(None)
+    return Cell(f"{100 * row.lower:.0f}–{100 * row.upper:.0f}", row.lower)
+
+
+def _size(point: PlanPoint) -> Cell:
+    return value(point.sparsity, "percent") if point.size is None else whole(point.size)
+
+
+def _share(point: PlanPoint) -> Cell:
+    return value(None if point.disagreement is None else point.disagreement.value, "percent")

@@ -94,7 +94,10 @@ def _damage(plan: "Plan") -> list[str]:
     if plan.disagreement is not None:
         share = plan.disagreement
         error = None if share.standard_error is None else 100 * share.standard_error
-        lines.append(f"Predicted class changes for {_estimate(100 * share.value, error)} % of inputs.")
+        judged = plan.settings.inputs - plan.settings.searched
+        # Of no change seen no standard error can be told.
+        often = f"{_estimate(100 * share.value, error)} % of" if share.value else f"none of the {judged}"
+        lines.append(f"Predicted class changes for {often} inputs.")
     if plan.drop is not None and plan.drop.value is not None:
         drop = plan.drop
         lines.append(
