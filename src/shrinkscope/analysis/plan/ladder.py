@@ -7,6 +7,7 @@ from torch import Tensor
 
 from shrinkscope.analysis.plan.carrying import carried_out
 from shrinkscope.analysis.plan.method_names import is_pattern
+from shrinkscope.analysis.plan.parts import DENSE
 from shrinkscope.compression import PatternPruning
 from shrinkscope.compression.checks import rows
 from shrinkscope.compression.count import nearest_count
@@ -66,7 +67,7 @@ def ladder(name: str, weight: Tensor, methods: Sequence[str], groups: int = 1) -
         The rungs that take fewer numbers, bits or products than the dense layer.
     """
     numbers, element = weight.numel(), weight.element_size()
-    dense = Rung(method="dense", level="dense", numbers=numbers, bytes=numbers * element, products=numbers)
+    dense = Rung(method="dense", level=DENSE, numbers=numbers, bytes=numbers * element, products=numbers)
     made = [dense]
     for method in methods:
         if method == "bits":

@@ -141,7 +141,7 @@ def _notes(chooser: RungChooser, chosen: Chosen, *, collapsed: bool, vain: bool)
         notes.append(f"{what} is predicted to stay within {settings.max_drop:g}.")
     if len(chooser.methods) > 1 and any(chosen.positions.values()):
         missing = [method for method in chooser.methods if method not in chosen.singles]
-        notes += [f"{method} alone cannot be that small." for method in missing]
+        notes += [f"No plan of {method} alone is as small." for method in missing]
     return tuple(notes)
 
 
