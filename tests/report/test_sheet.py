@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shrinkscope.report.sheet import Cell, Column, Sheet, fit, legend, sort_rows, value, whole, words
+from shrinkscope.report.sheet import Cell, Column, Sheet, fit, legend, narrowed, sort_rows, value, whole, words
 
 
 def table(values: list[float | None], priorities: list[int] = [0, 2, 1]) -> Sheet:  # noqa: B006
@@ -72,3 +72,21 @@ def test_a_missing_number_is_not_zero(missing: float | None):
 
 def test_control_characters_in_a_name_are_shown():
     assert words("a\x1b[2Jb").text == "a\\x1b[2Jb"
+
+
+def test_texts_are_cut_before_numbers():
+    columns = (
+        Column(title="layer", numeric=False),
+        Column(title="compressed by", numeric=False),
+        Column(title="KL", unit="nats"),
+    )
+    row = (words("features.8.conv.0.0.weight"), words("lowest L1 channels 50 % (layer 3 of 4)"), words("0.123 ± 0.012"))
+    sheet = Sheet(title="", columns=columns, rows=(row,))
+    cut = narrowed(sheet, 60)
+    name, description, amount = (cell.text for cell in cut.rows[0])
+    assert amount == "0.123 ± 0.012"
+    assert name[1:] in "features.8.conv.0.0.weight"
+    assert description[-1] == "…"
+    assert description[:-1] in "lowest L1 channels 50 % (layer 3 of 4)"
+    assert narrowed(sheet, 120) == sheet
+    assert narrowed(sheet, 10).rows[0][2].text == "0.123 ± 0.012"

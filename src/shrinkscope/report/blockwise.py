@@ -4,6 +4,7 @@ from rich.console import Console
 
 from shrinkscope.analysis.blocks import Perplexity, PrunedBlocks
 from shrinkscope.quantity import Quantity
+from shrinkscope.report.output import standard_output
 from shrinkscope.report.sheet import Column, Sheet, value, whole
 from shrinkscope.report.terminal import print_sheet
 
@@ -19,7 +20,7 @@ def print_pruned(
         after: That of the pruned one, on the same sequences.
         console: Where to; standard output by default.
     """
-    console = console or Console(highlight=False)
+    console = standard_output(console)
     print_sheet(block_sheet(done), console)
     for line in lines_of(done, before, after):
         console.print(line, markup=False)

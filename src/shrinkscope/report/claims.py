@@ -11,6 +11,7 @@ from shrinkscope.experiments.claims import Claims, Failure, Test
 from shrinkscope.report.answers import conclusions
 from shrinkscope.report.format import number, percent
 from shrinkscope.report.markdown import spread
+from shrinkscope.report.output import standard_output
 from shrinkscope.report.reproduced import Reproduced
 from shrinkscope.report.vocabulary import heading, scope_name, term
 
@@ -26,7 +27,7 @@ INTERVALS = (
     "often than a tail of 5 % / 2 holds."
 )
 
-_WIDTH = 170
+_WIDTH = 170  # tables folded to fewer columns are hard to read
 
 
 def print_claims(claims: Claims, *, console: Console | None = None) -> None:
@@ -36,7 +37,7 @@ def print_claims(claims: Claims, *, console: Console | None = None) -> None:
         claims: What was measured.
         console: Where to print; standard output by default.
     """
-    to = _console(console)
+    to = standard_output(console, without_terminal=_WIDTH)
     for table in (_concordances(claims), _contrasts(claims), _tests(claims.tests, "Does AP3 add to AP2?")):
         to.print(table)
     if claims.effects:
@@ -52,17 +53,11 @@ def print_conclusions(found: Sequence[Reproduced], *, console: Console | None = 
         found: The studies.
         console: Where to print; standard output by default.
     """
-    to = _console(console)
+    to = standard_output(console, without_terminal=_WIDTH)
     for question, answer in conclusions(found):
         to.print(f"[bold]{question}[/bold]\n{escape(answer)}\n", highlight=False)
     to.print(_overview(found))
     to.print(escape(INTERVALS), style="dim", highlight=False)
-
-
-def _console(given: Console | None) -> Console:
-    to = given or Console()
-    # A file has no width; tables folded to 80 columns are hard to read.
-    return Console(width=_WIDTH) if given is None and not to.is_terminal else to
 
 
 def _overview(found: Sequence[Reproduced]) -> Table:

@@ -161,3 +161,12 @@ def shorten(name: str, longest: int) -> str:
     """
     whole = printable(name)
     return whole if len(whole) <= longest else "…" + whole[len(whole) - longest + 1 :]
+
+
+def ellipsis(text: str, longest: int) -> str:
+    """Cut a text at its end.
+
+    >>> ellipsis("lowest 50 %", 20), ellipsis("lowest L1 channels 50 %", 20)
+    ('lowest 50 %', 'lowest L1 channels …')
+    """
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from shrinkscope.analysis.plan import Plan, PlanPoint, PlanRow
+from shrinkscope.report.output import WIDEST, standard_output
 from shrinkscope.report.sheet import Cell, Column, Sheet, quantity_cell, value, whole, words
-from shrinkscope.report.terminal import WIDEST, print_sheet
+from shrinkscope.report.terminal import print_sheet
 
 _LAYER = Column(title="layer", numeric=False)
 _WEIGHTS = Column(title="weights", priority=1)
@@ -36,7 +37,7 @@ def print_plan(plan: Plan, *, console: Console | None = None) -> None:
         plan: The plan.
         console: Where to; standard output by default.
     """
-    console = console or Console(highlight=False)
+    console = standard_output(console)
     print_sheet(plan_sheet(plan), console)
     if plan.curve:
         print_sheet(curve_sheet(plan), console)

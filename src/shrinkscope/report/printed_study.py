@@ -7,9 +7,10 @@ from rich.console import Console
 from rich.text import Text
 
 from shrinkscope.report.curves import Curves
+from shrinkscope.report.output import WIDEST, standard_output
 from shrinkscope.report.sheet import fit
 from shrinkscope.report.summary import PRUNED, TUNED, dense_in_words, summary_sheets
-from shrinkscope.report.terminal import WIDEST, legend_table, listed, no_room, paragraphs, rich_table
+from shrinkscope.report.terminal import legend_table, listed, no_room, paragraphs, rich_table
 
 
 def print_demo(
@@ -30,7 +31,7 @@ def print_demo(
     Raises:
         StoreError: If the table lacks columns or rows, or records a value twice.
     """
-    console = console or Console(highlight=False)
+    console = standard_output(console)
     curves = Curves(records)
     width = min(console.width, WIDEST)
     whole = summary_sheets(curves)

@@ -11,8 +11,10 @@ from rich.console import Console
 from shrinkscope.analysis import Scan
 from shrinkscope.errors import OutputError
 from shrinkscope.files import atomic_path
+from shrinkscope.report.format import ellipsis, with_error
+from shrinkscope.report.output import WIDEST, standard_output
 from shrinkscope.report.sheet import Cell, Column, Sheet, value, whole, words
-from shrinkscope.report.terminal import WIDEST, paragraphs, print_sheet
+from shrinkscope.report.terminal import paragraphs, print_sheet
 from shrinkscope.report.vocabulary import heading, term
 
 _FIGURES = (".png", ".svg")
@@ -42,7 +44,7 @@ def print_scan(scan: Scan, console: Console | None = None, *, sort: str | None =
     Raises:
         SelectionError: If there is no column of that name.
     """
-    console = console or Console(highlight=False)
+    console = standard_output(console)
     width = min(console.width, WIDEST)
     by = sort or scan.damage
     sheets = [layer_sheet(scan, top), candidate_sheet(scan, by, top)]
@@ -128,12 +130,16 @@ def _described(scan: Scan, name: str) -> Column:
 def _cell(entry: dict[Any, Any], name: str) -> Cell:
     amount, error = entry[name], entry.get(f"{name}_standard_error")
     kind = _KINDS.get(name, "number")
-    cell = value(None if amount is None or pd.isna(amount) else float(amount), kind)
-    if error is None or pd.isna(error) or cell.order is None:
+    if amount is None or pd.isna(amount):
+        return value(None)
+    cell = value(float(amount), kind)
+    if error is None or pd.isna(error):
         return cell
-    return Cell(f"{cell.text} ± {value(float(error), kind).text.lstrip('+')}", cell.order)
+    if kind == "number":
+        return Cell(with_error(float(amount), float(error)), cell.order)
+    return Cell(f"{cell.text} ± {value(float(error), kind).text}", cell.order)
 
 
 def _note(entry: dict[Any, Any], reasons: dict[str, str]) -> Cell:
     reason = reasons.get(entry["layer"], "")
-    return words(reason if len(reason) <= 60 else f"{reason[:59]}…")
+    return words(ellipsis(reason, 60))

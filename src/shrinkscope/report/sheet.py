@@ -7,7 +7,7 @@ from functools import partial
 import msgspec
 
 from shrinkscope.quantity import Quantity
-from shrinkscope.report.format import NOT_AVAILABLE, number, percent, points, printable, with_error
+from shrinkscope.report.format import NOT_AVAILABLE, ellipsis, number, percent, points, printable, shorten, with_error
 
 _BETWEEN = 2  # characters between two columns
 _EDGES = 2  # characters of both edges of a table
@@ -131,6 +131,38 @@ def fit(sheets: Sequence[Sheet], width: int) -> list[Sheet]:
     return [only(sheet, kept) for sheet in sheets]
 
 
+def narrowed(sheet: Sheet, width: int) -> Sheet:
+    """Cut the longest texts of a table that is too wide, so that no number has to be cut.
+
+    Args:
+        sheet: The table.
+        width: Characters of a line; the first column, whose texts are names, loses their beginnings, the others lose
+            their ends.
+
+    Returns:
+        The table; still too wide if its numbers and headings alone are.
+    """
+    widths = [_width(sheet, index) for index in range(len(sheet.columns))]
+    least = [_heading_width(column) for column in sheet.columns]
+    texts = [index for index, column in enumerate(sheet.columns) if not column.numeric]
+    while sum(widths) + _EDGES > width:
+        longest = max(texts, key=lambda index: widths[index] - least[index], default=None)
+        if longest is None or widths[longest] <= least[longest]:
+            break
+        widths[longest] -= 1
+    total = None if sheet.total is None else _cut(sheet.total, texts, widths)
+    return msgspec.structs.replace(sheet, rows=tuple(_cut(row, texts, widths) for row in sheet.rows), total=total)
+
+
+def _cut(row: tuple[Cell, ...], texts: Sequence[int], widths: Sequence[int]) -> tuple[Cell, ...]:
+    cut = list(row)
+    for index in texts:
+        room = widths[index] - _BETWEEN
+        shorter = shorten(row[index].text, room) if index == 0 else ellipsis(row[index].text, room)
+        cut[index] = msgspec.structs.replace(row[index], text=shorter)
+    return tuple(cut)
+
+
 def left_out(whole: Sheet, fitted: Sheet) -> list[str]:
     """Name the columns of a table that did not fit."""
     kept = {(column.title, column.stage) for column in fitted.columns}
@@ -170,6 +202,9 @@ def legend(columns: Sequence[Column]) -> list[Column]:
 
 
 def _width(sheet: Sheet, index: int) -> int:
-    column = sheet.columns[index]
     cells = [row[index].text for row in (*sheet.rows, *([sheet.total] if sheet.total is not None else []))]
-    return max(map(len, (column.title, column.stage, column.unit, *cells))) + _BETWEEN
+    return max(_heading_width(sheet.columns[index]), *(len(text) + _BETWEEN for text in cells), 0)
+
+
+def _heading_width(column: Column) -> int:
+    return max(map(len, (column.title, column.stage, column.unit))) + _BETWEEN

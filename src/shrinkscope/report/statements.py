@@ -13,8 +13,9 @@ from shrinkscope.analysis.statements.table import StatementTable
 from shrinkscope.errors import OutputError
 from shrinkscope.files import write_text
 from shrinkscope.report.format import NOT_AVAILABLE, number, percent, points
+from shrinkscope.report.output import WIDEST, standard_output
 from shrinkscope.report.sheet import Cell, Column, Sheet, value, whole, words
-from shrinkscope.report.terminal import WIDEST, print_sheet
+from shrinkscope.report.terminal import print_sheet
 
 SUFFIXES = (".csv", ".json", ".md", ".parquet")
 
@@ -95,7 +96,7 @@ def print_statements(table: StatementTable, console: Console | None = None) -> N
         table: All statements.
         console: Where to print; standard output when None.
     """
-    console = console or Console(highlight=False)
+    console = standard_output(console)
     width = min(console.width, WIDEST)
     for case in table.cases:
         print_sheet(statement_sheet(table, case), console)

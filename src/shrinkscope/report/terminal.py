@@ -14,9 +14,9 @@ from shrinkscope.report.compared import not_compared, obstacles, performance_she
 from shrinkscope.report.damage import layer_sheet
 from shrinkscope.report.format import printable, shorten
 from shrinkscope.report.gated import gates_in_words
-from shrinkscope.report.sheet import Column, Sheet, fit, left_out, legend, words
+from shrinkscope.report.output import WIDEST, standard_output
+from shrinkscope.report.sheet import Column, Sheet, fit, left_out, legend, narrowed, words
 
-WIDEST = 120
 _MOST_SENTENCES = 12
 _RULES = Box("    \n    \n ── \n    \n ── \n ── \n    \n    \n")
 
@@ -42,7 +42,7 @@ def print_comparison(
     Raises:
         SelectionError: If there is no column or no grouping of that name.
     """
-    console = console or Console(highlight=False)
+    console = standard_output(console)
     width = min(console.width, WIDEST)
     rows = comparison if group_by is None else comparison.grouped_by(group_by)
     sheet = layer_sheet(rows, sort=sort, top=top)
@@ -78,7 +78,7 @@ def print_explanation(
     Raises:
         SelectionError: If there is no column of that name.
     """
-    console = console or Console(highlight=False)
+    console = standard_output(console)
     width = min(console.width, WIDEST)
     if explanation.performance:
         print_sheet(performance_sheet(explanation), console)
@@ -99,6 +99,7 @@ def print_sheet(sheet: Sheet, console: Console) -> None:
     """
     width = min(console.width, WIDEST)
     (fitted,) = fit([_with_short_names(sheet, width // 2)], width)
+    fitted = narrowed(fitted, width)
     console.print(rich_table(fitted))
     if legend(fitted.columns):
         console.print(legend_table(fitted.columns, width))

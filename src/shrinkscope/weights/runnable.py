@@ -1,8 +1,9 @@
 """Weights put into a network that runs them."""
 
 import copy
+from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 from shrinkscope.errors import WeightsError
 from shrinkscope.weights.source import WeightsLike, open_weights
@@ -34,6 +35,19 @@ def runnable(weights: WeightsLike, network: nn.Module | None) -> nn.Module:
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        found = " ".join(str(error).split())[:300]
-        raise WeightsError(f"{source.origin} does not fit the network {type(network).__name__}: {found}") from error
+        misfits = _misfits(state, model.state_dict()) or [" ".join(str(error).split())]
+        more = f", and {len(misfits) - 1} more" if len(misfits) > 1 else ""
+        what = f"{source.origin} does not fit the network {type(network).__name__}"
+        raise WeightsError(f"{what}: {misfits[0]}{more}") from error
     return model
+
+
+def _misfits(found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+    """What is wrong with each tensor; shapes first, which tell most (another number of classes)."""
+    shapes = [
+        f"{name} has shape {tuple(found[name].shape)}, expected {tuple(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in found and found[name].shape != tensor.shape
+    ]
+    missing = [f"{name} is missing" for name in own if name not in found]
+    return shapes + missing + [f"{name} is not in the network" for name in found if name not in own]
