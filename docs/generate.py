@@ -28,7 +28,10 @@ METRICS = ("ap*", "pd_*", "accuracy_*")
 # Which figures of the paper are shown, by the study that they are drawn from.
 FIGURES = {
     "resnet20-cifar10_jpeg": ("figure-02a", "figure-05a"),
-    "efficientnet_lite0-tiny_imagenet-small": ("figure-04a",),
+    "resnet32-cifar10_jpeg": ("figure-02a",),
+    "resnet56-cifar10_jpeg": ("figure-02a",),
+    "efficientnet_lite0-cifar10_jpeg": ("figure-02a",),
+    "efficientnet_lite0-tiny_imagenet": ("figure-04a",),
 }
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
@@ -85,7 +88,7 @@ def reproduction_page(pictures: bool = False, only: str | None = None) -> str:
             draw_figures(run, records.loc[records["run"] == run.run])
     shown = {
         name: "\n\n".join(
-            f"![{figure.replace('-', ' ')} of the paper, from this study](images/reproduction-{figure}.png)"
+            f"![{figure.replace('-', ' ')} of the paper, from this study](images/{picture_of(name, figure)})"
             for figure in figures
         )
         for name, figures in FIGURES.items()
@@ -104,16 +107,29 @@ def draw_figures(run, records) -> None:
         picture = paper_figure(blocks[name], source_of(run.run, run.config), records)
         if isinstance(picture, str):
             sys.exit(f"{name}: {picture}")
-        picture.write(DOCS / "images" / f"reproduction-{name}.png")
+        picture.write(DOCS / "images" / picture_of(study_of(run), name))
+
+
+def picture_of(study: str, figure: str) -> str:
+    """The file of a figure of the paper, drawn from a study."""
+    return f"{study}-{figure}.png"
 
 
 def write_reproduction(store: str | None) -> None:
     """Export a store, if one is given, and write the page and its pictures."""
     if store is not None:
+        from shrinkscope.experiments.exported import chosen_rows, write_export
         from shrinkscope.experiments.store import Store
+        from shrinkscope.report.reproduced import study_of
 
         with Store(store, create=False) as opened:
-            opened.export(DOCS / "reproduction.parquet", metrics=METRICS, totals=True)
+            found = opened.runs()
+            names = {study_of(run) for run in found}
+            # A small study that was also run in full would count twice among the studies.
+            runs = [run for run in found if not (study_of(run).endswith("-small") and study_of(run)[:-6] in names)]
+            records = opened.records()
+        kept = records.loc[records["run"].isin([run.run for run in runs])]
+        write_export(DOCS / "reproduction.parquet", runs, chosen_rows(kept, METRICS, totals=True))
     (DOCS / "reproduction.md").write_text(reproduction_page(pictures=True), encoding="utf-8")
 
 

@@ -89,7 +89,7 @@ def test_out_writes_the_format_of_the_suffix(files, tmp_path, monkeypatch, capsy
         ),
         (
             ["explain", "DENSE", "PRUNED", "--data", "digits", "--network", "nowhere:f"],
-            "cannot load the network nowhere:f",
+            "cannot load nowhere:f",
         ),
     ],
 )

@@ -64,6 +64,7 @@ def test_every_shipped_study_decodes_under_its_own_name():
     here |= {"resnet20-cifar10_jpeg-whole", "efficientnet_lite0-tiny_imagenet", "efficientnet_lite0-cifar10_jpeg"}
     here |= {"digits-paper", "efficientnet_lite0-tiny_imagenet-small", "efficientnet_lite0-cifar10_jpeg-small"}
     here |= {f"resnet{depth}-cifar10_jpeg-whole-small" for depth in (20, 32, 56)}
+    here |= {"resnet20-cifar10_jpeg-channels", "resnet20-cifar10_jpeg-whole-channels-small"}
     assert here <= set(names)
     assert [find_study(name).name for name in names] == names
 

@@ -59,3 +59,14 @@ def test_no_layer_is_called_both_most_and_least_sensitive():
         line = next(line for line in found.summary().splitlines() if line.startswith("Most sensitive"))
         names = line.removesuffix(".").partition(" (")[0].replace("Most sensitive: ", "").replace("; least: ", ", ")
         assert len(set(names.split(", "))) == len(names.split(", ")) == count
+
+
+def test_rankings_of_rounding_say_so():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    inputs = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        model[2].weight.mul_(1e-7)  # every class as probable as the others, whatever the inputs
+        quiet = scan(model, inputs=inputs, methods=["lowest"], levels=[0.5])
+    assert "That is rounding: on these inputs no candidate changes the predictions" in quiet.summary()
+    assert "rounding" not in found().summary()

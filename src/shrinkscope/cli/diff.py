@@ -8,6 +8,7 @@ import typer
 
 from shrinkscope.cli.mapping_options import Heads, KeptFile, Renames, RulesFile, rules_of
 from shrinkscope.cli.options import (
+    INPUT_SOURCES,
     After,
     Before,
     Exclude,
@@ -56,8 +57,7 @@ def diff(
         typer.Option(
             "--inputs",
             metavar="SOURCE",
-            help="Unlabelled inputs that latents such as fisher are gathered from: a .npz with x, a .npy (whole "
-            "numbers are token ids), a directory with MNIST's test images, or digits.",
+            help=f"Unlabelled inputs that latents such as fisher are gathered from: {INPUT_SOURCES}.",
             show_default=False,
         ),
     ] = None,

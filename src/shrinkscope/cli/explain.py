@@ -5,6 +5,9 @@ from typing import Annotated
 import typer
 
 from shrinkscope.cli.options import (
+    DATA_SOURCES,
+    INPUT_SOURCES,
+    NETWORK_NAMES,
     After,
     Before,
     Exclude,
@@ -30,8 +33,7 @@ def explain(
         str | None,
         typer.Option(
             "--network",
-            help="Architecture to run the weights in: digits, lenet300, resnet20, resnet32, resnet56, "
-            "or package.module:function returning a torch.nn.Module.",
+            help=f"Architecture to run the weights in: {NETWORK_NAMES}.",
             show_default=False,
         ),
     ] = None,
@@ -40,7 +42,7 @@ def explain(
         typer.Option(
             "--data",
             metavar="[SPLIT=]SOURCE",
-            help="Labelled data: a .npz with x and y, a directory with MNIST's test set, or digits; repeatable.",
+            help=f"Labelled data: {DATA_SOURCES}; repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -49,8 +51,8 @@ def explain(
         typer.Option(
             "--inputs",
             metavar="SOURCE",
-            help="Unlabelled inputs that bound the accuracy drop: a .npz with x, a .npy (whole numbers are "
-            "token ids), a directory with MNIST's test images, or digits. Without them the inputs of --data serve.",
+            help=f"Unlabelled inputs that bound the accuracy drop: {INPUT_SOURCES}. Without them the inputs of --data "
+            "serve.",
             show_default=False,
         ),
     ] = None,

@@ -13,6 +13,22 @@ if TYPE_CHECKING:
 
     from shrinkscope.weights import LayerSelection
 
+NETWORK_NAMES = (
+    "digits, efficientnet_lite0, lenet300, resnet20, resnet32, resnet56, stories260k, or package.module:function "
+    "returning a torch.nn.Module"
+)
+"""What --network takes; the package's own are the keys of ``NETWORKS``, which takes seconds to import."""
+INPUT_SOURCES = (
+    "a .npz with x, a .npy (whole numbers are token ids), a directory with MNIST's test images, digits, or "
+    "package.module:function returning a tensor or a DataLoader"
+)
+"""What --inputs takes."""
+DATA_SOURCES = (
+    "a .npz with x and y, a directory with MNIST's test set, digits, or package.module:function returning (x, y) or a "
+    "DataLoader"
+)
+"""What --data takes."""
+
 Before = Annotated[
     str,
     typer.Argument(
@@ -95,8 +111,7 @@ Network = Annotated[
     typer.Option(
         "--network",
         metavar="NAME",
-        help="Architecture to run the weights in: digits, lenet300, resnet20, resnet32, resnet56, or "
-        "package.module:function returning a torch.nn.Module.",
+        help=f"Architecture to run the weights in: {NETWORK_NAMES}.",
         show_default=False,
     ),
 ]

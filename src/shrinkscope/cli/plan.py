@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from shrinkscope.cli.options import Json, Kind, Layers, OneNetwork, Scale, progress_bar, selection_of, token_ids
+from shrinkscope.cli.options import (
+    INPUT_SOURCES,
+    NETWORK_NAMES,
+    Json,
+    Kind,
+    Layers,
+    OneNetwork,
+    Scale,
+    progress_bar,
+    selection_of,
+    token_ids,
+)
 
 
 def plan(
@@ -14,8 +25,7 @@ def plan(
         str,
         typer.Option(
             "--network",
-            help="Architecture to run the weights in: digits, lenet300, resnet20, resnet32, resnet56, "
-            "or package.module:function returning a torch.nn.Module.",
+            help=f"Architecture to run the weights in: {NETWORK_NAMES}.",
         ),
     ],
     inputs: Annotated[
@@ -23,8 +33,7 @@ def plan(
         typer.Option(
             "--inputs",
             metavar="SOURCE",
-            help="Unlabelled inputs to compare predictions on: a .npz with x, a .npy (whole numbers are token ids), a "
-            "directory with MNIST's test images, or digits.",
+            help=f"Unlabelled inputs to compare predictions on: {INPUT_SOURCES}.",
             show_default=False,
         ),
     ] = None,
@@ -142,7 +151,7 @@ def plan(
             size=size,
             flops=flops,
             bits=bits,
-            inputs=None if inputs is None else token_ids(load_inputs(inputs))[:count],
+            inputs=None if inputs is None else token_ids(load_inputs(inputs, count)),
             shape=_shape(shape),
             layers=selection_of(layers, None, None),
             keep=keep or (),

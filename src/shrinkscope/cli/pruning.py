@@ -41,7 +41,7 @@ def pruned_with_inputs(
         missing = " and ".join(name for name, value in (("--network", network), ("--inputs", inputs)) if value is None)
         raise DataError(f"{missing} not given; --compensate and --reestimate run the network on unlabelled inputs")
     model = runnable(weights, load_network(network))
-    seen = token_ids(load_inputs(inputs))[:count]
+    seen = token_ids(load_inputs(inputs, count))
     with progress_bar() as bar:
         precisions = None
         if compensate:

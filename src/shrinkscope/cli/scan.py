@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shrinkscope.cli.options import (
+    DATA_SOURCES,
+    INPUT_SOURCES,
+    NETWORK_NAMES,
     Exclude,
     InformedLatents,
     Json,
@@ -29,8 +32,7 @@ def scan(
         str,
         typer.Option(
             "--network",
-            help="Architecture to run the weights in: digits, lenet300, resnet20, resnet32, resnet56, "
-            "or package.module:function returning a torch.nn.Module.",
+            help=f"Architecture to run the weights in: {NETWORK_NAMES}.",
         ),
     ],
     inputs: Annotated[
@@ -38,8 +40,8 @@ def scan(
         typer.Option(
             "--inputs",
             metavar="SOURCE",
-            help="Unlabelled inputs to compare predictions on: a .npz with x, a .npy (whole numbers are token ids), a "
-            "directory with MNIST's test images, or digits. Without them the inputs of --data serve.",
+            help=f"Unlabelled inputs to compare predictions on: {INPUT_SOURCES}. Without them the inputs of --data "
+            "serve.",
             show_default=False,
         ),
     ] = None,
@@ -48,8 +50,7 @@ def scan(
         typer.Option(
             "--data",
             metavar="SOURCE",
-            help="Labelled data to measure loss and accuracy on, squared error of a regression: a .npz with x and y, a "
-            "directory with MNIST's test set, or digits.",
+            help=f"Labelled data to measure loss and accuracy on, squared error of a regression: {DATA_SOURCES}.",
             show_default=False,
         ),
     ] = None,

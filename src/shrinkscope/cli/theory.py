@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from shrinkscope.cli.options import Json, progress_bar
+from shrinkscope.cli.options import DATA_SOURCES, NETWORK_NAMES, Json, progress_bar
 
 
 def theory(
@@ -17,7 +17,7 @@ def theory(
         str | None,
         typer.Option(
             "--network",
-            help="Architecture of A and B: digits, lenet300, resnet20, resnet32, resnet56, or package.module:function.",
+            help=f"Architecture of A and B: {NETWORK_NAMES}.",
             show_default=False,
         ),
     ] = None,
@@ -26,7 +26,7 @@ def theory(
         typer.Option(
             "--data",
             metavar="SOURCE",
-            help="Labelled data for A and B: a .npz with x and y, a directory with MNIST's test set, or digits.",
+            help=f"Labelled data for A and B: {DATA_SOURCES}.",
             show_default=False,
         ),
     ] = None,

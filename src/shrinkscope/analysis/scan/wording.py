@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from shrinkscope.analysis.scan.result import Scan
 
 _NAMED = 3
+_ROUNDING = 1e-12  # nats: scores of size 20 in float32, 6e-8 of them off, diverge by half the square of that
 
 
 def scan_in_words(scan: "Scan") -> str:
@@ -35,9 +36,15 @@ def _found(scan: "Scan") -> list[str]:
     worst = scan.top(1).iloc[0]
     least = names[max(_NAMED, len(names) - _NAMED) :][::-1]  # of few layers, none is named twice
     rest = f"; least: {', '.join(least)}" if least else ""
+    rounding = (
+        ["That is rounding: on these inputs no candidate changes the predictions, and the order says nothing."]
+        if by == "predictive_kl" and worst[by] < _ROUNDING
+        else []
+    )
     return [
         f"Most sensitive: {', '.join(names[:_NAMED])}{rest} (mean rank by {by}).",
         f"Largest damage: {worst['layer']}, {worst['description']}: {by} {worst[by]:.3g}{_unit(scan, by)}.",
+        *rounding,
     ]
 
 

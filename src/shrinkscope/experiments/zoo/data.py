@@ -1,7 +1,8 @@
-"""Evaluation data from files: arrays in .npz, MNIST in its own format, and the digits that are installed."""
+"""Evaluation data: arrays in .npz, MNIST in its own format, the installed digits, or what a function returns."""
 
 import gzip
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,13 @@ import torch
 from torch import Tensor
 
 from shrinkscope.errors import DataError
+from shrinkscope.experiments.zoo.pointed import pointed_at
+from shrinkscope.performance.data import batches, input_batches
 
 Samples = tuple[Tensor, Tensor]
 
 _MNIST_MEAN, _MNIST_DEVIATION = 0.1307, 0.3081
+_TOGETHER = 1024  # samples of a pair of tensors that are taken at once
 _INPUT_NAMES = ("x", "inputs", "images")
 _TARGET_NAMES = ("y", "targets", "labels")
 
@@ -41,16 +45,21 @@ def load_data(source: str) -> Samples:
         return _mnist_test(path)
     if path.suffix == ".npz":
         return _arrays(path)
+    if ":" in source:
+        found = [*batches(pointed_at(source, "inputs and targets", DataError)(), _TOGETHER)]
+        return torch.cat([x for x, _ in found]), torch.cat([y for _, y in found])
     raise DataError(
-        f"{source}: not usable as data; expected a .npz file with x and y, a directory with MNIST, or digits"
+        f"{source}: not usable as data; expected a .npz file with x and y, a directory with MNIST, digits, or "
+        "package.module:function"
     )
 
 
-def load_inputs(source: str) -> Tensor:
+def load_inputs(source: str, most: int | None = None) -> Tensor:
     """Unlabelled inputs for the predictive bound.
 
     Args:
         source: As for ``load_data``, whose labels need not be there; or a .npy file with one array.
+        most: The first so many, without reading more batches of a function than hold them; all by default.
 
     Returns:
         Inputs (samples, …).
@@ -58,6 +67,21 @@ def load_inputs(source: str) -> Tensor:
     Raises:
         DataError: If nothing usable is there; the message says what was found and what was expected.
     """
+    if Path(source).suffix != ".npz" and ":" in source:
+        return _together(input_batches(pointed_at(source, "inputs", DataError)(), _TOGETHER), most)
+    return _stored_inputs(source)[:most]
+
+
+def _together(given: Iterator[Tensor], most: int | None) -> Tensor:
+    taken: list[Tensor] = []
+    for batch in given:
+        taken.append(batch)
+        if most is not None and sum(map(len, taken)) >= most:
+            break
+    return torch.cat(taken)[:most]
+
+
+def _stored_inputs(source: str) -> Tensor:
     path = Path(source)
     if source == "digits":
         return load_data(source)[0]
@@ -68,7 +92,7 @@ def load_inputs(source: str) -> Tensor:
     if path.suffix != ".npz":
         raise DataError(
             f"{source}: not usable as inputs; expected a .npz file with x, a .npy file, a directory with MNIST, "
-            "or digits"
+            "digits, or package.module:function"
         )
     arrays = _read(path)
     inputs = next((arrays[name] for name in _INPUT_NAMES if name in arrays), None)
