@@ -24,6 +24,14 @@ def gptq(codes: np.ndarray, zeros: np.ndarray, bits: int, less_one: bool) -> tup
     return weight.astype(np.uint32).view(np.int32), points.astype(np.uint32).view(np.int32)
 
 
+def gptq_zero_points_in_one_subtraction(zeros: np.ndarray, bits: int) -> np.ndarray:
+    """GPTQModel, checkpoint_format "gptq": a word as one number, less 1 in each of its fields, modulo 2³²."""
+    plain = gptq(np.zeros((32, zeros.shape[1]), dtype=int), zeros, bits, less_one=False)[1]
+    ones = sum(1 << place for place in range(0, 32, bits))
+    words = [[(int(word) - ones) % 2**32 for word in row] for row in plain.view(np.uint32)]
+    return np.array(words, dtype=np.uint32).view(np.int32)
+
+
 def awq(codes: np.ndarray) -> np.ndarray:
     """AutoAWQ: eight consecutive outputs in a word, the i-th four bits hold output 0, 2, 4, 6, 1, 3, 5, 7."""
     rows, columns = codes.shape

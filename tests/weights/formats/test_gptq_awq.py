@@ -55,6 +55,19 @@ def test_gptq(tmp_path, bits, form, order):
     assert_reads_as(read(tmp_path, tensors, config), packings.dequantised(codes, zeros, scales, group_of))
 
 
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_gptq_of_gptqmodel_whose_zero_points_borrow_from_each_other(tmp_path, bits):
+    codes, zeros, scales, group_of = ingredients(bits)
+    zeros[0, :3] = 0
+    weight, apart = packings.gptq(codes, zeros, bits, less_one=True)
+    points = packings.gptq_zero_points_in_one_subtraction(zeros, bits)
+    assert not np.array_equal(points, apart)
+    tensors = {"qweight": weight, "qzeros": points, "scales": scales, "g_idx": group_of.astype(np.int32)}
+    config = {"quant_method": "gptq", "bits": bits, "checkpoint_format": "gptq"}
+    made = config | {"meta": {"quantizer": ["gptqmodel:7.7.0"]}}
+    assert_reads_as(read(tmp_path, tensors, made), packings.dequantised(codes, zeros, scales, group_of))
+
+
 def test_awq(tmp_path):
     codes, zeros, scales, group_of = ingredients(4)
     tensors = {"qweight": packings.awq(codes), "qzeros": packings.awq(zeros), "scales": scales}

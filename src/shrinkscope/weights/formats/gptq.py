@@ -1,6 +1,7 @@
 """GPTQ as AutoGPTQ and GPTQModel save it: codes packed along the inputs, zero points along the outputs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 import torch
@@ -45,10 +46,7 @@ class Gptq:
         demand(bits in _BITS and bits * outputs == WORD * zero.shape[1], f"zero points of {list(zero.shape)}")
         inputs = WORD * words.shape[0] // bits
         demand(inputs > 0 and inputs * bits == WORD * words.shape[0], f"codes of {list(words.shape)} with {bits} bits")
-        zeros = unpack(zero.read(), bits, outputs).to(torch.int16)
-        if stored.quantization.get("checkpoint_format") != _SECOND:
-            # Zero points are saved less one, and one below zero wraps around.
-            zeros = zeros + 1 & 2**bits - 1
+        zeros = _zero_points(zero.read(), bits, outputs, stored.quantization)
         order = parts["g_idx"].read().long() if "g_idx" in parts and parts["g_idx"].parameters else None
         if order is None:
             order = torch.arange(inputs) // -(-inputs // groups)
@@ -56,6 +54,20 @@ class Gptq:
         demand(fits, "group indices that lead to no scale")
         decoder = GroupedColumns(words, bits, inputs, zeros, scales, order)
         return view_by_rows(group.name, (outputs, inputs), scales.dtype, decoder.rows)
+
+
+def _zero_points(words: Tensor, bits: int, outputs: int, quantization: Mapping[str, Any]) -> Tensor:
+    """The zero points as they are used, (groups, outputs)."""
+    if quantization.get("checkpoint_format") == _SECOND:
+        return unpack(words, bits, outputs).to(torch.int16)
+    if WORD % bits == 0 and "gptqmodel" in str(quantization.get("meta")):
+        # GPTQModel takes one off all zero points of a word in a single subtraction, in which a zero borrows from the
+        # next one; the addition undoes it, and drops what overflows the word.
+        ones = sum(1 << place for place in range(0, WORD, bits))
+        whole = words.long() + ones & 2**WORD - 1
+        return unpack(torch.where(whole < 2 ** (WORD - 1), whole, whole - 2**WORD).int(), bits, outputs).to(torch.int16)
+    # AutoGPTQ reads zero points one by one: they are saved less one, and one below zero wraps around.
+    return unpack(words, bits, outputs).to(torch.int16) + 1 & 2**bits - 1
 
 
 class GroupedColumns(msgspec.Struct, frozen=True):
