@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from diff_peers import peers
 
-from shrinkscope.kernel import available, why_not
+from shrinkscope.kernel import available, type_name, why_not
 from shrinkscope.kernel.library import loaded
 from shrinkscope.weights import CHUNK, TensorPair, TensorView, summarise
 
@@ -43,7 +43,7 @@ def view_of(flat: torch.Tensor) -> TensorView:
     return TensorView(
         name="w",
         shape=(len(flat) // 4096, 4096),
-        dtype=flat.dtype,
+        type=type_name(flat.dtype),
         role="linear",
         load=lambda: flat,
         window=lambda start, stop: flat[start:stop],

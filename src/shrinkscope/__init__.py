@@ -1,7 +1,8 @@
 """Explains layer by layer what pruning, quantisation or factorisation did to a neural network."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from shrinkscope.deferred import defer
 
 if TYPE_CHECKING:
     from shrinkscope import divergence
@@ -90,7 +91,6 @@ _HOME = {
     "quantity": ("Quantity",),
     "weights": ("LayerSelection",),
 }
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names} | {"divergence": ""}
 
 __all__ = [
     "Comparison",
@@ -133,13 +133,5 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Lazy, so that `shrinkscope --help` answers without importing torch, and so that a user pays for what is used.
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'shrinkscope' has no attribute {name!r}")
-    module = _MODULE_OF[name]
-    return getattr(import_module(f"shrinkscope.{module}"), name) if module else import_module(f"shrinkscope.{name}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+# Deferred, so that `shrinkscope --help` answers without importing torch, and so that a user pays for what is used.
+defer(__name__, {name: module for module, names in _HOME.items() for name in names} | {"divergence": ""})

@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from shrinkscope.analysis import compare
-from shrinkscope.analysis.informed import informed_latents, informed_names
+from shrinkscope.analysis.informed import informed_latents
 from shrinkscope.cli import main
 from shrinkscope.curvature import fisher_diagonal, gauss_newton_precisions, input_moments, kronecker_fisher
 from shrinkscope.errors import CurvatureError, LatentError, WeightsError
 from shrinkscope.experiments.digits import DigitsNet, load_digits_split
 from shrinkscope.latent import Gaussian, InformedGaussian, InformedStudentT
+from shrinkscope.latent.informed_names import informed_names
 from shrinkscope.weights import save_tensors
 
 NAMES = ["input", "relative_input", "student_t_input", "input_block", "input_diagonal", "fisher", "kfac"]

@@ -42,6 +42,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def said(monkeypatch, capsys, *arguments: str) -> str:
+    monkeypatch.delenv("COLUMNS", raising=False)  # a file has no width, and the workers of the tests have one
     monkeypatch.setattr(sys, "argv", ["shrinkscope", "claims", *arguments])
     with pytest.raises(SystemExit) as stop:
         main()

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shrinkscope.errors import PairingError
+from shrinkscope.kernel import type_name
 from shrinkscope.weights import LayerSelection, TensorView, Weights, open_weights, pair
 
 
@@ -19,7 +20,7 @@ def view_of(tensor: torch.Tensor, asked: list[tuple[int, int]] | None = None) ->
     return TensorView(
         name="w",
         shape=shape,
-        dtype=tensor.dtype,
+        type=type_name(tensor.dtype),
         role="linear",
         load=loads,
         window=None if asked is None else window,
@@ -43,7 +44,7 @@ def test_a_walk_over_chunks_loads_a_tensor_without_window_once():
         loaded.append(1)
         return torch.arange(10.0)
 
-    view = TensorView(name="w", shape=(10,), dtype=torch.float32, role="other", load=load)
+    view = TensorView(name="w", shape=(10,), type="float32", role="other", load=load)
     assert len(list(view.chunks(3))) == 4
     assert len(loaded) == 1
 

@@ -1,23 +1,22 @@
 """Comparing two networks by their weights alone."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
-from torch import nn
 
 from shrinkscope.analysis.comparison import Comparison
 from shrinkscope.analysis.group import merged
-from shrinkscope.analysis.informed import informed_latents, informed_names
 from shrinkscope.analysis.layer_cache import keys_of
 from shrinkscope.analysis.measure import Reading, relative
 from shrinkscope.analysis.measuring import Cache, Progress, measured_layers, one_by_one
 from shrinkscope.analysis.records import LayerRecord, Settings, Total
 from shrinkscope.kernel import available
 from shrinkscope.latent import DEFAULT, Latent, resolve_latents
-from shrinkscope.performance.data import Inputs
-from shrinkscope.performance.outputs import Outputs
-from shrinkscope.performance.reading import Kind
+from shrinkscope.latent.informed_names import informed_names
 from shrinkscope.version import version
 from shrinkscope.weights import (
     LayerSelection,
@@ -32,6 +31,13 @@ from shrinkscope.weights import (
     runnable,
 )
 from shrinkscope.weights.mapping import Rules
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from shrinkscope.performance.data import Inputs
+    from shrinkscope.performance.outputs import Outputs
+    from shrinkscope.performance.reading import Kind
 
 
 def compare(
@@ -100,6 +106,8 @@ def compare(
     """
     latents = [*latents]
     if inputs is not None and informed_names(latents):
+        from shrinkscope.analysis.informed import informed_latents
+
         reading = {"kind": kind, "scale": scale, "padding": padding, "outputs": outputs}
         latents = informed_latents(latents, runnable(dense, network), inputs, layers=layers, **reading)
     chosen = resolve_latents(latents)

@@ -10,11 +10,11 @@ from torch import nn
 
 from shrinkscope.analysis.compare import compare
 from shrinkscope.analysis.comparison import Comparison
-from shrinkscope.analysis.informed import informed_names
 from shrinkscope.analysis.predictive import PredictionWatch, Predictive, predictive_of
 from shrinkscope.errors import OutputError
 from shrinkscope.files import json_text, write_text
 from shrinkscope.latent import DEFAULT, Latent
+from shrinkscope.latent.informed_names import informed_names
 from shrinkscope.performance import (
     Kind,
     Metric,

@@ -33,15 +33,6 @@ _STAGES = {
 }
 
 
-def informed_names(latents: Iterable[Latent | str]) -> list[str]:
-    """The names among latents whose Σ⁻¹ is gathered from inputs, in their order.
-
-    Args:
-        latents: Names and latents.
-    """
-    return [latent for latent in latents if isinstance(latent, str) and informed_name(latent) is not None]
-
-
 def informed_latents(
     latents: Iterable[Latent | str],
     network: nn.Module,

@@ -1,24 +1,30 @@
 """Finished layers of comparisons in an SQLite file: what an interrupted comparison need not measure again."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-import torch
-from torch import Tensor
 
 from shrinkscope.analysis.measure import Reading
 from shrinkscope.analysis.records import LayerRecord
 from shrinkscope.analysis.row_cache import RowCache, digest
+from shrinkscope.deferred import torch
 from shrinkscope.errors import StoreError
+from shrinkscope.kernel import Numbers
 from shrinkscope.latent import Latent
 from shrinkscope.version import version
 from shrinkscope.weights import CHUNK, PairMoments, TensorPair, TensorView, Weights
 from shrinkscope.weights.mapping import Rules
 from shrinkscope.weights.remote.path import AnyPath, RemotePath
 from shrinkscope.weights.summary import pieces_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SCHEMA = 2
 """Part of every key: changes when a row changes its meaning."""
@@ -82,7 +88,7 @@ def keys_of(
         for view, side in zip((pair.dense, pair.compressed), sides, strict=True):
             if side is None:
                 return None
-            parts += [f"{view.name} {view.dtype} {view.shape}".encode(), *side.files]
+            parts += [f"{view.name} {view.type} {view.shape}".encode(), *side.files]
             parts += [] if side.certain else [_bits(view, sampled=bool(side.files))]
         return digest(parts)
 
@@ -132,5 +138,7 @@ def _bits(view: TensorView, *, sampled: bool) -> bytes:
     return hashed.digest()
 
 
-def _bytes(tensor: Tensor) -> memoryview:
-    return tensor.to("cpu").contiguous().view(torch.uint8).numpy().data
+def _bytes(values: Tensor | Numbers) -> memoryview:
+    if isinstance(values, Numbers):
+        return values.raw.data
+    return values.to("cpu").contiguous().view(torch.uint8).numpy().data

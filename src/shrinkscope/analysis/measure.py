@@ -1,19 +1,26 @@
 """From a pair of tensors to the record of one layer."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import torch
+import numpy as np
 
 from shrinkscope.analysis.group import decibels
 from shrinkscope.analysis.records import LayerRecord
+from shrinkscope.deferred import torch
 from shrinkscope.errors import DivergenceError, LatentError
+from shrinkscope.kernel import Numbers, as_tensor, is_floating
 from shrinkscope.latent import Latent
 from shrinkscope.quantity import Quantity
-from shrinkscope.weights import PairMoments, PairSummary, TensorPair, summarise
-from shrinkscope.weights.rank import effective_rank
+from shrinkscope.weights import CHUNK, PairMoments, PairSummary, TensorPair, summarise
+from shrinkscope.weights.summary import pieces_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +94,11 @@ def recorded(
         reason = _not_finite(summary.moments)
         return _unmeasured(pair, reason, changed=None, bitwise=_bitwise(summary.moments)), PairMoments()
     row = _measured(summary, latents)
-    return msgspec.structs.replace(row, effective_rank=effective_rank(pair)) if reading.rank else row, summary.moments
+    if reading.rank:
+        from shrinkscope.weights.rank import effective_rank
+
+        row = msgspec.structs.replace(row, effective_rank=effective_rank(pair))
+    return row, summary.moments
 
 
 def groups_of(latents: Sequence[Latent]) -> list[int]:
@@ -96,7 +107,7 @@ def groups_of(latents: Sequence[Latent]) -> list[int]:
 
 
 def _same_type(pair: TensorPair) -> bool:
-    return pair.dense.dtype == pair.compressed.dtype
+    return pair.dense.type == pair.compressed.type
 
 
 def _bitwise(moments: PairMoments) -> bool | None:
@@ -106,8 +117,8 @@ def _bitwise(moments: PairMoments) -> bool | None:
 def not_weights(pair: TensorPair) -> str | None:
     """Why the tensors of a pair are none that can be measured; None when they can."""
     for side, view in (("dense", pair.dense), ("compressed", pair.compressed)):
-        if not view.dtype.is_floating_point:
-            return f"{_name(view.dtype)} values on the {side} side are not weights"
+        if not is_floating(view.type):
+            return f"{view.type} values on the {side} side are not weights"
     return "no elements" if pair.dense.parameters == 0 else None
 
 
@@ -122,10 +133,17 @@ def _not_finite(moments: PairMoments) -> str:
 
 def _changed(pair: TensorPair) -> int:
     """Elements that differ in tensors that are not weights, such as batch counters."""
-    return sum(
-        int(torch.count_nonzero(before != after))
-        for before, after in zip(pair.dense.chunks(), pair.compressed.chunks(), strict=True)
-    )
+    before, after = pieces_of(pair.dense), pieces_of(pair.compressed)
+    total = pair.dense.parameters
+    places = [(start, min(start + CHUNK, total)) for start in range(0, total, CHUNK)]
+    return sum(_different(before(*place), after(*place)) for place in places)
+
+
+def _different(before: "Tensor | Numbers", after: "Tensor | Numbers") -> int:
+    mine, theirs = (values.array() if isinstance(values, Numbers) else None for values in (before, after))
+    if mine is not None and theirs is not None:
+        return int(np.count_nonzero(mine != theirs))
+    return int(torch.count_nonzero(as_tensor(before) != as_tensor(after)))
 
 
 def _unmeasured(pair: TensorPair, reason: str, changed: int | None, *, bitwise: bool | None) -> LayerRecord:
@@ -133,7 +151,7 @@ def _unmeasured(pair: TensorPair, reason: str, changed: int | None, *, bitwise: 
         layer=pair.dense.name,
         role=pair.dense.role,
         shape=pair.dense.shape,
-        dtype=_name(pair.compressed.dtype),
+        dtype=pair.compressed.type,
         parameters=pair.dense.parameters,
         stored=pair.compressed.stored,
         changed=changed,
@@ -153,7 +171,7 @@ def _measured(summary: PairSummary, latents: Sequence[Latent]) -> LayerRecord:
         layer=summary.pair.dense.name,
         role=summary.pair.dense.role,
         shape=summary.pair.dense.shape,
-        dtype=_name(summary.pair.compressed.dtype),
+        dtype=summary.pair.compressed.type,
         parameters=moments.count,
         stored=summary.pair.compressed.stored,
         changed=moments.changed,
@@ -205,7 +223,3 @@ def _divergences(summary: PairSummary, latents: Sequence[Latent]) -> tuple[dict[
         except (LatentError, DivergenceError) as error:
             reasons.append(f"{latent.column}: {error}")
     return values, reasons
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -1,15 +1,17 @@
 """A comparison in words: what changed, where most, and what could not be compared."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from shrinkscope.analysis.order import worst_first
-from shrinkscope.performance import PerformanceDifference
 
 if TYPE_CHECKING:
     from shrinkscope.analysis.comparison import Comparison
     from shrinkscope.analysis.predictive import Predictive
+    from shrinkscope.performance import PerformanceDifference
 
 SHOWN = 3
 

@@ -191,8 +191,9 @@ def _gathered(
     """The latents, those from inputs gathered."""
     if network is None and inputs is None and latents is None:
         return None  # the common case, which need not import what gathers
-    from shrinkscope.analysis.informed import informed_latents, informed_names
+    from shrinkscope.analysis.informed import informed_latents
     from shrinkscope.errors import LatentError
+    from shrinkscope.latent.informed_names import informed_names
 
     names = informed_names(latents or [])
     missing = [option for option, value in (("--network", network), ("--inputs", inputs)) if value is None]

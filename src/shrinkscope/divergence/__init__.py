@@ -1,28 +1,37 @@
 """Divergences between distributions: closed forms and quadrature, exact to a stated error."""
 
-from shrinkscope.divergence import gaussian_pairs, student_t_pairs, uniform_pairs  # noqa: F401  (they file formulas)
-from shrinkscope.divergence.distributions import Distribution, MultivariateGaussian, MultivariateStudentT, UniformBox
-from shrinkscope.divergence.divergences import (
-    bhattacharyya,
-    chi_squared,
-    hellinger,
-    jensen_shannon,
-    kl,
-    renyi,
-    total_variation,
-    wasserstein2,
-)
-from shrinkscope.divergence.gaussian import gaussian_kl
-from shrinkscope.divergence.monte_carlo import monte_carlo_kl
-from shrinkscope.divergence.registry import Divergence
-from shrinkscope.divergence.student_t import student_t_kl
-from shrinkscope.divergence.student_t_general import general_student_t_kl
-from shrinkscope.divergence.student_t_sampled import sampled_student_t_kl, scalar_student_t_kl
-from shrinkscope.divergence.total_variation_bounds import (
-    mean_variance_lower,
-    total_variation_lower,
-    total_variation_upper,
-)
+from typing import TYPE_CHECKING
+
+from shrinkscope.deferred import defer
+
+if TYPE_CHECKING:
+    from shrinkscope.divergence.distributions import (
+        Distribution,
+        MultivariateGaussian,
+        MultivariateStudentT,
+        UniformBox,
+    )
+    from shrinkscope.divergence.filed import (
+        bhattacharyya,
+        chi_squared,
+        hellinger,
+        jensen_shannon,
+        kl,
+        renyi,
+        total_variation,
+        wasserstein2,
+    )
+    from shrinkscope.divergence.gaussian import gaussian_kl
+    from shrinkscope.divergence.monte_carlo import monte_carlo_kl
+    from shrinkscope.divergence.registry import Divergence
+    from shrinkscope.divergence.student_t import student_t_kl
+    from shrinkscope.divergence.student_t_general import general_student_t_kl
+    from shrinkscope.divergence.student_t_sampled import sampled_student_t_kl, scalar_student_t_kl
+    from shrinkscope.divergence.total_variation_bounds import (
+        mean_variance_lower,
+        total_variation_lower,
+        total_variation_upper,
+    )
 
 __all__ = [
     "Distribution",
@@ -48,3 +57,31 @@ __all__ = [
     "total_variation_upper",
     "wasserstein2",
 ]
+
+defer(
+    __name__,
+    {
+        "Distribution": "distributions",
+        "Divergence": "registry",
+        "MultivariateGaussian": "distributions",
+        "MultivariateStudentT": "distributions",
+        "UniformBox": "distributions",
+        "bhattacharyya": "filed",
+        "chi_squared": "filed",
+        "gaussian_kl": "gaussian",
+        "general_student_t_kl": "student_t_general",
+        "hellinger": "filed",
+        "jensen_shannon": "filed",
+        "kl": "filed",
+        "mean_variance_lower": "total_variation_bounds",
+        "monte_carlo_kl": "monte_carlo",
+        "renyi": "filed",
+        "sampled_student_t_kl": "student_t_sampled",
+        "scalar_student_t_kl": "student_t_sampled",
+        "student_t_kl": "student_t",
+        "total_variation": "filed",
+        "total_variation_lower": "total_variation_bounds",
+        "total_variation_upper": "total_variation_bounds",
+        "wasserstein2": "filed",
+    },
+)

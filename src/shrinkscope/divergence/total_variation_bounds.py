@@ -7,7 +7,7 @@ from torch import Tensor
 
 from shrinkscope.divergence.covariance import Covariance
 from shrinkscope.divergence.distributions import Distribution, MultivariateGaussian, MultivariateStudentT
-from shrinkscope.divergence.divergences import hellinger, kl
+from shrinkscope.divergence.filed import hellinger, kl
 from shrinkscope.divergence.registry import Divergence
 from shrinkscope.errors import DivergenceError
 from shrinkscope.quantity import Quantity

@@ -1,19 +1,24 @@
 """Counts and sums over the elements of a pair of tensors in one pass, by the kernel or by PyTorch."""
 
+from __future__ import annotations
+
 import ctypes
 from functools import reduce
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
-import torch
-from torch import Tensor
 
+from shrinkscope.deferred import torch
 from shrinkscope.kernel.library import PATHS, InstructionSet, Sums, loaded
+from shrinkscope.kernel.numbers import Numbers, as_tensor, type_name
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Path = InstructionSet | Literal["torch"]
 """Who takes the sums: the kernel with one instruction set, or PyTorch."""
 
-KINDS = {torch.bfloat16: 0, torch.float16: 1, torch.float32: 2, torch.float64: 3}
+KINDS = {"bfloat16": 0, "float16": 1, "float32": 2, "float64": 3}
 """Types that the kernel reads, with their numbers in kernel.h; all others are converted."""
 
 _CONVERTED = 1 << 18  # elements that are converted at once, of 1 or 2 MB a side
@@ -48,7 +53,9 @@ class PairSums(msgspec.Struct, frozen=True, kw_only=True):
     largest_delta: float
 
 
-def pair_sums(dense: Tensor, compressed: Tensor, *, exact: bool = False, path: Path | None = None) -> PairSums:
+def pair_sums(
+    dense: Tensor | Numbers, compressed: Tensor | Numbers, *, exact: bool = False, path: Path | None = None
+) -> PairSums:
     """Take the counts and sums of a pair of tensors.
 
     Args:
@@ -67,10 +74,17 @@ def pair_sums(dense: Tensor, compressed: Tensor, *, exact: bool = False, path: P
 
     Source: derived here; tests/kernel/test_sums.py against rational arithmetic.
     """
+    if isinstance(dense, Numbers) and isinstance(compressed, Numbers) and dense.type == compressed.type in KINDS:
+        if dense.count != compressed.count:
+            raise ValueError(f"{dense.count} numbers and {compressed.count}; expected as many")
+        if path != "torch" and not isinstance(loaded(), str):
+            place = (dense.address, compressed.address, dense.count, KINDS[dense.type])
+            return _by_kernel(*place, exact=exact, path=path)
+    dense, compressed = as_tensor(dense), as_tensor(compressed)
     if dense.shape != compressed.shape:
         raise ValueError(f"shapes {tuple(dense.shape)} and {tuple(compressed.shape)}; expected the same")
     x, y = dense.reshape(-1).contiguous(), compressed.reshape(-1).contiguous()
-    if x.dtype == y.dtype and x.dtype in KINDS:
+    if x.dtype == y.dtype and type_name(x.dtype) in KINDS:
         return _summed(x, y, exact=exact, path=path)
     wide = torch.float64 if torch.float64 in (x.dtype, y.dtype) else torch.float32
     # In blocks: converted as a whole, a chunk would take several times the memory of what was read.
@@ -93,10 +107,17 @@ def _summed(x: Tensor, y: Tensor, *, exact: bool, path: Path | None) -> PairSums
     library = loaded()
     if path == "torch" or (path is None and isinstance(library, str)) or x.device.type != "cpu":
         return sums_by_torch(x, y)
-    out = Sums()
+    return _by_kernel(x.data_ptr(), y.data_ptr(), x.numel(), KINDS[type_name(x.dtype)], exact=exact, path=path)
+
+
+def _by_kernel(
+    dense: int, compressed: int, count: int, kind: int, *, exact: bool, path: InstructionSet | None
+) -> PairSums:
+    """The kernel's sums over ``count`` numbers of a kind at two addresses."""
+    library, out = loaded(), Sums()
     number = 0 if path is None else PATHS[path]
     if isinstance(library, str) or not library.shrinkscope_pair_sums(
-        x.data_ptr(), y.data_ptr(), x.numel(), KINDS[x.dtype], exact, number, ctypes.byref(out)
+        dense, compressed, count, kind, exact, number, ctypes.byref(out)
     ):
         raise ValueError(f"the kernel has no path {path!r} here")
     return PairSums(

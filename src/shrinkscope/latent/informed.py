@@ -1,7 +1,6 @@
 """Latents whose Σ⁻¹ comes from data: the layer's inputs, the Fisher information, or any other precision."""
 
 import math
-from typing import NamedTuple
 
 import msgspec
 
@@ -12,30 +11,6 @@ from shrinkscope.latent.precision import Precision
 from shrinkscope.latent.precisions import Precisions
 from shrinkscope.quantity import Quantity
 from shrinkscope.weights import PairSummary
-
-STATISTICS = ("input", "input_block", "input_diagonal", "fisher", "kfac", "gauss_newton")
-"""Names of the Σ⁻¹ that are gathered from inputs; those of the latents are made from them."""
-
-
-class InformedName(NamedTuple):
-    """What the name of a latent says: that of its column without ``ap3_``, ``[student_t_][relative_]STATISTIC``."""
-
-    statistic: str
-    relative: bool
-    student_t: bool
-
-
-def informed_name(name: str) -> InformedName | None:
-    """What a name says of a latent whose Σ⁻¹ is gathered from inputs; None if it is the name of no such latent.
-
-    Args:
-        name: For example ``"fisher"`` or ``"student_t_relative_input"``.
-    """
-    rest = name.removeprefix("student_t_")
-    statistic = rest.removeprefix("relative_")
-    if statistic not in STATISTICS:
-        return None
-    return InformedName(statistic, relative=statistic != rest, student_t=rest != name)
 
 
 class Informed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

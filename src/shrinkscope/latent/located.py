@@ -1,15 +1,19 @@
 """What latents of the location family share: weights, projected, are where the distribution sits."""
 
+from __future__ import annotations
+
 import math
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
-from torch import Tensor
 
 from shrinkscope.errors import LatentError
 from shrinkscope.latent.projection import FullDimension, GroupMeans, Projection
 from shrinkscope.latent.scale import FixedScale, Scale, WeightScale
 from shrinkscope.weights import PairMoments, PairSummary
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Located(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,31 +1,73 @@
 """Latents that can be asked for by name, on the command line and in Python."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 from shrinkscope.errors import LatentError
 from shrinkscope.latent.base import Latent
 from shrinkscope.latent.gaussian import Gaussian
-from shrinkscope.latent.informed import STATISTICS, informed_name
+from shrinkscope.latent.informed_names import STATISTICS, informed_name
 from shrinkscope.latent.projection import GroupMeans
-from shrinkscope.latent.rotated import RotatedGaussian
-from shrinkscope.latent.sampled import SampledStudentT
 from shrinkscope.latent.scale import FixedScale
 from shrinkscope.latent.student_t import StudentT
-from shrinkscope.latent.uniform import Uniform
 
-NAMED: dict[str, Latent] = {
-    latent.name: latent
-    for latent in (
-        Gaussian(),
-        Gaussian(name="gaussian_fixed", scale=FixedScale(sigma=1.0)),
-        RotatedGaussian(),
-        RotatedGaussian(name="gaussian_rotated_grouped", projection=GroupMeans(groups=100)),
-        StudentT(),
-        StudentT(name="student_t_grouped", df=4.0, scale=FixedScale(sigma=1.0), projection=GroupMeans(groups=100)),
-        SampledStudentT(),
-        Uniform(),
-    )
+
+def _rotated() -> Latent:
+    from shrinkscope.latent.rotated import RotatedGaussian
+
+    return RotatedGaussian()
+
+
+def _rotated_grouped() -> Latent:
+    from shrinkscope.latent.rotated import RotatedGaussian
+
+    return RotatedGaussian(name="gaussian_rotated_grouped", projection=GroupMeans(groups=100))
+
+
+def _sampled() -> Latent:
+    from shrinkscope.latent.sampled import SampledStudentT
+
+    return SampledStudentT()
+
+
+def _uniform() -> Latent:
+    from shrinkscope.latent.uniform import Uniform
+
+    return Uniform()
+
+
+_MAKERS: dict[str, Callable[[], Latent]] = {
+    "gaussian": Gaussian,
+    "gaussian_fixed": partial(Gaussian, name="gaussian_fixed", scale=FixedScale(sigma=1.0)),
+    "gaussian_rotated": _rotated,
+    "gaussian_rotated_grouped": _rotated_grouped,
+    "student_t": StudentT,
+    "student_t_grouped": partial(
+        StudentT,
+        name="student_t_grouped",
+        df=4.0,
+        scale=FixedScale(sigma=1.0),
+        projection=GroupMeans(groups=100),
+    ),
+    "student_t_sampled": _sampled,
+    "uniform": _uniform,
 }
+
+
+class _Named(Mapping[str, Latent]):
+    """Latents that are made, and what they need imported, when they are asked for."""
+
+    def __getitem__(self, name: str) -> Latent:
+        return _MAKERS[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MAKERS)
+
+    def __len__(self) -> int:
+        return len(_MAKERS)
+
+
+NAMED: Mapping[str, Latent] = _Named()
 """Name → latent; ``student_t_grouped`` has the paper's settings (ν = 4, identity scale, 100 group means), and
 ``student_t_sampled`` estimates the same value as the paper does, from 600,000 samples."""
 

@@ -1,6 +1,8 @@
 """Student-t latents t_ν(ω, σ²I): the paper's heavy-tailed latent, exact instead of sampled."""
 
-from shrinkscope.divergence import student_t_kl
+import numpy as np
+
+from shrinkscope.divergence.student_t_values import checked, shift_divergence
 from shrinkscope.latent.located import Located, require_degrees_of_freedom
 from shrinkscope.quantity import Quantity
 from shrinkscope.weights import PairSummary
@@ -33,4 +35,4 @@ class StudentT(Located, frozen=True, kw_only=True, tag="student_t", tag_field="k
             LatentError: If the layer is empty or has no weight scale.
         """
         delta, dim = self.distance(summary)
-        return Quantity(value=float(student_t_kl(delta, dim=dim, df=self.df)), unit="nats")
+        return Quantity(value=float(shift_divergence(np.array([delta]), *checked(dim, self.df))[0]), unit="nats")

@@ -3,8 +3,9 @@
 Names are imported when they are first used, so that printing a table does not load what draws figures.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from shrinkscope.deferred import defer
 
 if TYPE_CHECKING:
     from shrinkscope.report.figures import Picture, comparison_figures, demo_figures, save_figures
@@ -14,25 +15,6 @@ if TYPE_CHECKING:
     from shrinkscope.report.scanned import print_scan, save_scan
     from shrinkscope.report.statements import print_statements, save_statements
     from shrinkscope.report.terminal import print_comparison, print_explanation, print_gates
-
-_HOMES = {
-    "Picture": "figures",
-    "comparison_figures": "figures",
-    "comparison_report": "html",
-    "demo_figures": "figures",
-    "demo_report": "html",
-    "print_comparison": "terminal",
-    "print_demo": "printed_study",
-    "print_explanation": "terminal",
-    "print_gates": "terminal",
-    "print_scan": "scanned",
-    "print_statements": "statements",
-    "save_comparison": "save",
-    "save_figures": "figures",
-    "save_scan": "scanned",
-    "save_statements": "statements",
-    "write_report": "html",
-}
 
 __all__ = [
     "Picture",
@@ -54,7 +36,24 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+defer(
+    __name__,
+    {
+        "Picture": "figures",
+        "comparison_figures": "figures",
+        "comparison_report": "html",
+        "demo_figures": "figures",
+        "demo_report": "html",
+        "print_comparison": "terminal",
+        "print_demo": "printed_study",
+        "print_explanation": "terminal",
+        "print_gates": "terminal",
+        "print_scan": "scanned",
+        "print_statements": "statements",
+        "save_comparison": "save",
+        "save_figures": "figures",
+        "save_scan": "scanned",
+        "save_statements": "statements",
+        "write_report": "html",
+    },
+)

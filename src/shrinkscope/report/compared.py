@@ -1,14 +1,19 @@
 """A comparison or an explanation in tables and sentences: performance, bounds, and what could not be compared."""
 
-from collections.abc import Iterable
+from __future__ import annotations
 
-from shrinkscope.analysis import Comparison, Explanation
-from shrinkscope.analysis.predictive import Predictive
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from shrinkscope.analysis.wording import at_most_points
-from shrinkscope.performance import PerformanceDifference
 from shrinkscope.report.format import number, printable, with_error
 from shrinkscope.report.sheet import Cell, Column, Sheet, quantity_cell, value, whole, words
-from shrinkscope.theory import Bound
+
+if TYPE_CHECKING:
+    from shrinkscope.analysis import Comparison, Explanation
+    from shrinkscope.analysis.predictive import Predictive
+    from shrinkscope.performance import PerformanceDifference
+    from shrinkscope.theory import Bound
 
 _EXAMPLES = 3  # layers named for each reason; a network has dozens of batch counters that share theirs
 

@@ -1,9 +1,15 @@
 """What became of the gates, in sentences and as a table of the rows that failed."""
 
-from shrinkscope.analysis import Comparison
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from shrinkscope.analysis.gates import GateFailure, GateVerdict
 from shrinkscope.report.format import counted, printable
 from shrinkscope.report.sheet import Cell, Column, Sheet, value, words
+
+if TYPE_CHECKING:
+    from shrinkscope.analysis import Comparison
 
 _EXAMPLES = 5
 

@@ -1,10 +1,16 @@
 """Handing a comparison or an explanation over as a file."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from shrinkscope.analysis import Comparison, Explanation
+from shrinkscope.analysis.comparison import Comparison
 from shrinkscope.errors import OutputError
+
+if TYPE_CHECKING:
+    from shrinkscope.analysis.explain import Explanation
 
 SUFFIXES = (".html", ".json", ".csv", ".parquet")
 
@@ -38,13 +44,13 @@ def save_comparison(
 
         write_report(path, comparison_report(result))
         return
-    comparison = result.comparison if isinstance(result, Explanation) else result
+    comparison = result if isinstance(result, Comparison) else result.comparison
     if sort is not None:
         comparison = comparison.sorted_by(sort)
-    if group_by is not None and not (suffix == ".json" and isinstance(result, Explanation)):
+    if group_by is not None and not (suffix == ".json" and not isinstance(result, Comparison)):
         groups = comparison.grouped_by(group_by)
         (groups if sort is None else groups.sorted_by(sort)).save(path)
-    elif suffix == ".json" and isinstance(result, Explanation):
+    elif suffix == ".json" and not isinstance(result, Comparison):
         result.save(path)
     else:
         comparison.save(path)

@@ -1,6 +1,9 @@
 """Tables on the terminal, between 80 and 120 columns wide, that say themselves what they show."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 from rich.box import Box
@@ -8,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from shrinkscope.analysis import Comparison, Explanation
 from shrinkscope.analysis.wording import predictive_in_words
 from shrinkscope.report.compared import not_compared, obstacles, performance_sheet, verdict
 from shrinkscope.report.damage import layer_sheet
@@ -16,6 +18,9 @@ from shrinkscope.report.format import printable, shorten
 from shrinkscope.report.gated import gates_in_words
 from shrinkscope.report.output import WIDEST, standard_output
 from shrinkscope.report.sheet import Column, Sheet, fit, left_out, legend, narrowed, words
+
+if TYPE_CHECKING:
+    from shrinkscope.analysis import Comparison, Explanation
 
 _MOST_SENTENCES = 12
 _RULES = Box("    \n    \n ── \n    \n ── \n ── \n    \n    \n")

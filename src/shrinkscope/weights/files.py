@@ -5,12 +5,10 @@ from collections.abc import Callable
 from shrinkscope.errors import WeightsError
 from shrinkscope.weights.formats.checks import shown
 from shrinkscope.weights.formats.directory import INDEX, read_directory, read_index
-from shrinkscope.weights.formats.gguf_file import read_gguf
 from shrinkscope.weights.formats.npz import read_npz
 from shrinkscope.weights.formats.quantization import with_config
 from shrinkscope.weights.formats.safetensors_file import read_safetensors
 from shrinkscope.weights.formats.stored import Stored
-from shrinkscope.weights.formats.torch_file import read_torch
 from shrinkscope.weights.remote.path import AnyPath
 from shrinkscope.weights.statedict import weights_of_stored
 from shrinkscope.weights.view import Weights
@@ -56,11 +54,23 @@ def _stored(path: AnyPath) -> Stored:
         ) from error
 
 
+def _read_torch(path: AnyPath) -> Stored:
+    from shrinkscope.weights.formats.torch_file import read_torch
+
+    return read_torch(path)
+
+
+def _read_gguf(path: AnyPath) -> Stored:
+    from shrinkscope.weights.formats.gguf_file import read_gguf
+
+    return read_gguf(path)
+
+
 _READERS: dict[str, Callable[[AnyPath], Stored]] = {
     ".safetensors": read_safetensors,
-    ".pt": read_torch,
-    ".pth": read_torch,
-    ".bin": read_torch,
+    ".pt": _read_torch,
+    ".pth": _read_torch,
+    ".bin": _read_torch,
     ".npz": read_npz,
-    ".gguf": read_gguf,
+    ".gguf": _read_gguf,
 }

@@ -1,8 +1,16 @@
 """Means over consecutive groups of weights, as a mergeable partial statistic: the paper's averaging into 100 groups."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import msgspec
-import torch
-from torch import Tensor
+
+from shrinkscope.deferred import torch
+from shrinkscope.kernel import Numbers, as_tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class GroupSums(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +41,7 @@ class GroupSums(msgspec.Struct, frozen=True, kw_only=True):
         zeros = torch.zeros(count, dtype=torch.float64)
         return GroupSums(length=length, total=total, dense=zeros, compressed=zeros)
 
-    def update(self, dense: Tensor, compressed: Tensor, start: int) -> "GroupSums":
+    def update(self, dense: Tensor | Numbers, compressed: Tensor | Numbers, start: int) -> "GroupSums":
         """These sums with one more chunk.
 
         Args:
@@ -46,8 +54,8 @@ class GroupSums(msgspec.Struct, frozen=True, kw_only=True):
         """
         return msgspec.structs.replace(
             self,
-            dense=self.dense + self._sums(dense, start),
-            compressed=self.compressed + self._sums(compressed, start),
+            dense=self.dense + self._sums(as_tensor(dense), start),
+            compressed=self.compressed + self._sums(as_tensor(compressed), start),
         )
 
     def _sums(self, values: Tensor, start: int) -> Tensor:

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from shrinkscope.weights.role import Role, role_in_module
+from shrinkscope.kernel import type_name
+from shrinkscope.weights.module_role import role_in_module
+from shrinkscope.weights.role import Role
 from shrinkscope.weights.view import TensorView, Weights
 
 
@@ -60,7 +62,7 @@ def _view(name: str, owner: nn.Module, attribute: str) -> TensorView:
         tensor = _effective(owner, attribute)
     role: Role = role_in_module(owner, attribute, tensor.dim())
     load: Callable[[], Tensor] = lambda: _effective(owner, attribute)  # noqa: E731
-    return TensorView(name=name, shape=tuple(tensor.shape), dtype=tensor.dtype, role=role, load=load)
+    return TensorView(name=name, shape=tuple(tensor.shape), type=type_name(tensor.dtype), role=role, load=load)
 
 
 def _effective(owner: nn.Module, attribute: str) -> Tensor:

@@ -1,11 +1,16 @@
 """Sums over a pair of tensors as mergeable partial statistics: update by chunk, merge, read off."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import msgspec
-from torch import Tensor
 
-from shrinkscope.kernel import pair_sums
+from shrinkscope.kernel import Numbers, pair_sums
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class PairMoments(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +46,7 @@ class PairMoments(msgspec.Struct, frozen=True, kw_only=True):
     product: float = 0.0
     largest_delta: float = 0.0
 
-    def update(self, dense: Tensor, compressed: Tensor, *, exact: bool = True) -> "PairMoments":
+    def update(self, dense: Tensor | Numbers, compressed: Tensor | Numbers, *, exact: bool = True) -> "PairMoments":
         """These statistics with one more chunk.
 
         Args:
@@ -53,7 +58,9 @@ class PairMoments(msgspec.Struct, frozen=True, kw_only=True):
             The statistics of everything seen so far.
         """
         sums = pair_sums(dense, compressed, exact=exact)
-        found = PairMoments(count=dense.numel(), **msgspec.structs.asdict(sums))
+        found = PairMoments(
+            count=dense.count if isinstance(dense, Numbers) else dense.numel(), **msgspec.structs.asdict(sums)
+        )
         if not found.finite:
             # The kernel leaves such elements out; sums over the others would pass for sums over all.
             undefined = dict.fromkeys(("square_dense", "square_compressed", "square_delta", "product"), math.nan)

@@ -151,8 +151,8 @@ def _differences(
         text = f"{name} is {_shape(before)} before and {_shape(other)} after: not compared value by value"
         text += f"; {reason}" if reason is not None else ""
         found.append(Mismatch(layer=name, kind="shape", explanation=text))
-    elif before.dtype != other.dtype:
-        text = f"{name} is {_dtype(before)} before and {_dtype(other)} after: compared as numbers, in float64"
+    elif before.type != other.type:
+        text = f"{name} is {before.type} before and {other.type} after: compared as numbers, in float64"
         found.append(Mismatch(layer=name, kind="dtype", explanation=text))
     if name in compressed.tied and name not in dense.tied:
         text = f"{name} shares the values of {compressed.tied[name]} in {compressed.origin} only"
@@ -167,7 +167,3 @@ def _examples(weights: Weights) -> str:
 
 def _shape(view: TensorView) -> str:
     return "×".join(map(str, view.shape)) or "scalar"
-
-
-def _dtype(view: TensorView) -> str:
-    return str(view.dtype).removeprefix("torch.")

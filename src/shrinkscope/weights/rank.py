@@ -1,12 +1,17 @@
 """The effective rank of Δ: how many directions a compression moved a matrix of weights in."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from shrinkscope.deferred import torch
+from shrinkscope.kernel import as_tensor
 from shrinkscope.weights.pairing import TensorPair
 from shrinkscope.weights.summary import pieces_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EXACT = 1024
 """Rows or columns up to which all singular values are computed, from the Gram matrix (8 MB in float64)."""
@@ -16,7 +21,7 @@ SKETCH = 256
 
 _ELEMENTS = 1 << 21  # of a band of rows: 16 MB in float64
 
-Piece = Callable[[int, int], Tensor]
+Piece = Callable[[int, int], "Tensor"]
 
 
 def effective_rank(pair: TensorPair, generator: torch.Generator | None = None) -> float | None:
@@ -65,7 +70,9 @@ def _delta(pair: TensorPair) -> Piece:
     dense, compressed = pieces_of(pair.dense), pieces_of(pair.compressed)
 
     def piece(start: int, stop: int) -> Tensor:
-        return dense(start, stop).to("cpu", torch.float64) - compressed(start, stop).to("cpu", torch.float64)
+        return as_tensor(dense(start, stop)).to("cpu", torch.float64) - as_tensor(compressed(start, stop)).to(
+            "cpu", torch.float64
+        )
 
     return piece
 

@@ -1,14 +1,19 @@
 """Undoing reparametrisations by name: what ``torch.nn.utils.prune`` and ``parametrize`` do to a state dict's keys."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
-import torch
-from torch import Tensor
 
+from shrinkscope.deferred import torch
 from shrinkscope.errors import WeightsError
 from shrinkscope.weights.role import role_from_name
 from shrinkscope.weights.view import TensorView
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _PARAMETRISATION = "parametrizations."
 
@@ -76,7 +81,7 @@ def _masked(name: str, original: TensorView, mask: TensorView, origin: str) -> T
     return TensorView(
         name=name,
         shape=original.shape,
-        dtype=original.dtype,
+        type=original.type,
         role=role_from_name(name, len(original.shape)),
         load=both.load,
         # Where both are in memory a window would only compute the whole again.

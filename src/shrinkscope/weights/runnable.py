@@ -1,12 +1,17 @@
 """Weights put into a network that runs them."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
-
+from shrinkscope.deferred import torch
 from shrinkscope.errors import WeightsError
 from shrinkscope.weights.source import WeightsLike, open_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 def runnable(weights: WeightsLike, network: nn.Module | None) -> nn.Module:
@@ -22,7 +27,7 @@ def runnable(weights: WeightsLike, network: nn.Module | None) -> nn.Module:
     Raises:
         WeightsError: If there is no network, or it does not fit the weights.
     """
-    if isinstance(weights, nn.Module):
+    if isinstance(weights, torch.nn.Module):
         return weights
     source = open_weights(weights)
     if network is None:

@@ -1,14 +1,18 @@
 """Writing weights as safetensors, all or nothing."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
 
 from shrinkscope.errors import OutputError
 from shrinkscope.files import atomic_path
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def save_tensors(
@@ -24,6 +28,8 @@ def save_tensors(
     Raises:
         OutputError: If the file cannot be written (a read-only folder, a full disk).
     """
+    from safetensors.torch import save_file
+
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
         mode = temporary.stat().st_mode

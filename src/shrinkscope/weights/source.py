@@ -1,15 +1,15 @@
 """One entrance for every kind of weights: module, state dict or file."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
-from torch import Tensor, nn
-
+from shrinkscope.deferred import torch
 from shrinkscope.errors import WeightsError
 from shrinkscope.weights.files import weights_of_file
-from shrinkscope.weights.module import weights_of_module
 from shrinkscope.weights.remote.location import is_url, local_path
 from shrinkscope.weights.remote.path import AnyPath, RemotePath
 from shrinkscope.weights.role import COMPRESSIBLE
@@ -17,7 +17,10 @@ from shrinkscope.weights.selection import LayerSelection, LayersLike
 from shrinkscope.weights.statedict import weights_of_state_dict
 from shrinkscope.weights.view import Weights
 
-WeightsLike = nn.Module | Mapping[str, Any] | str | os.PathLike[str] | RemotePath | Weights
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+WeightsLike = Union["nn.Module", Mapping[str, Any], str, os.PathLike[str], RemotePath, Weights]
 
 
 def open_weights(source: WeightsLike) -> Weights:
@@ -35,14 +38,16 @@ def open_weights(source: WeightsLike) -> Weights:
     """
     if isinstance(source, Weights):
         return source
-    if isinstance(source, nn.Module):
-        return weights_of_module(source)
-    if isinstance(source, Mapping):
-        return weights_of_state_dict(source)
     if isinstance(source, RemotePath):
         return weights_of_file(source)
     if isinstance(source, (str, os.PathLike)):
         return weights_of_file(_path(os.fspath(source)))
+    if isinstance(source, Mapping):
+        return weights_of_state_dict(source)
+    if isinstance(source, torch.nn.Module):
+        from shrinkscope.weights.module import weights_of_module
+
+        return weights_of_module(source)
     found = type(source).__name__
     raise WeightsError(f"cannot take weights from a {found}; expected a module, a state dict, a path or a URL")
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from shrinkscope.errors import WeightsError
-from shrinkscope.weights.formats.mapping import stored_of_mapping
 from shrinkscope.weights.formats.packed import unpacked
 from shrinkscope.weights.formats.stored import Stored
 from shrinkscope.weights.remote.path import AnyPath
@@ -25,6 +24,8 @@ def weights_of_state_dict(state: Mapping[str, Any], origin: str = "state dict") 
     Raises:
         WeightsError: If it holds no tensor at all.
     """
+    from shrinkscope.weights.formats.mapping import stored_of_mapping
+
     return weights_of_stored(stored_of_mapping(state, origin), origin)
 
 

@@ -1,12 +1,17 @@
 """What the values of a tensor tell of its compression: how many distinct ones there are, and N:M patterns of zeros."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-from torch import Tensor
 
-from shrinkscope.kernel import GROUPS, distinct_values, merge_distinct, most_in_groups
+from shrinkscope.kernel import GROUPS, Numbers, distinct_values, merge_distinct, most_in_groups
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Structure(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,13 +37,13 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True):
         grouped = len(shape) >= 2 and any(shape[-1] % length == 0 for length in GROUPS)
         return Structure(shape=shape, values=np.empty(0, dtype=np.uint64), most=(0,) * len(GROUPS) if grouped else None)
 
-    def of(self, values: Tensor) -> "Structure":
+    def of(self, values: Tensor | Numbers) -> "Structure":
         """That of a further part of the same tensor alone; what has been given up here is not looked for.
 
         Args:
             values: Flat; begins where a group of 16 begins.
         """
-        values = values.to("cpu")
+        values = values if isinstance(values, Numbers) else values.to("cpu")
         most = None if self.most is None else most_in_groups(values)
         if most is not None and all(full > length // 2 for full, length in zip(most, GROUPS, strict=True)):
             most = None

@@ -1,18 +1,24 @@
 """One pass over a pair of tensors that gathers every statistic the latents ask for."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import msgspec
-import torch
-from torch import Tensor
 
+from shrinkscope.deferred import torch
+from shrinkscope.kernel import Numbers, as_tensor
 from shrinkscope.weights.groups import GroupSums
 from shrinkscope.weights.moments import PairMoments
 from shrinkscope.weights.pairing import TensorPair
 from shrinkscope.weights.structure import Structure
 from shrinkscope.weights.view import CHUNK, TensorView
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MOST_THREADS = 8  # unless more are asked for
 _AHEAD = 2  # chunks a thread that wait to be merged: more would hold memory, fewer would let threads wait
@@ -168,7 +174,7 @@ def partials(
             known = sides[side]
             found[side] = None if known is None else known.of(piece)
         if device is not None:
-            dense, compressed = dense.to(device), compressed.to(device)
+            dense, compressed = as_tensor(dense).to(device), as_tensor(compressed).to(device)
         return Partial(
             PairMoments().update(dense, compressed, exact=exact),
             {count: sums.update(dense, compressed, start) for count, sums in nothing.groups.items()},
@@ -183,12 +189,17 @@ def partials(
         yield partial
 
 
-def pieces_of(view: TensorView) -> Callable[[int, int], Tensor]:
+def pieces_of(view: TensorView) -> Callable[[int, int], Tensor | Numbers]:
     """Reads the elements [start, stop) of a tensor again and again, which is loaded once where it has no window.
 
     Args:
         view: The tensor.
+
+    Returns:
+        A function of start and stop; what it reads of a file as it lies there needs no PyTorch.
     """
+    if view.numbers is not None:
+        return view.numbers
     if view.window is not None:
         return view.piece
     whole = view.read().reshape(-1)

@@ -1,14 +1,20 @@
 """A named tensor that is read in pieces, and a network's weights as a mapping of such tensors."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
-import torch
-from torch import Tensor
 
+from shrinkscope.deferred import torch
+from shrinkscope.kernel import Numbers
 from shrinkscope.weights.remote.path import AnyPath
 from shrinkscope.weights.role import Role
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHUNK = 1 << 22
 """Elements read at a time: 32 MB in float64, small beside the imports and large beside the cost of a call."""
@@ -20,9 +26,11 @@ class TensorView(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: Name in the plain network, for example ``"conv1.weight"`` (never ``weight_orig``).
         shape: Its shape.
-        dtype: What its values are read as: the stored type, or for packed formats the type they stand for.
+        type: Name of the type that its values are read as, such as ``bfloat16``: the stored one, or for packed formats
+            the one they stand for.
         role: What it does in the network.
         load: Reads the whole tensor; called at most once for each walk over the chunks.
+        numbers: Reads the elements [start, stop) as they lie in a file, without PyTorch; None for others.
         window: Reads the elements [start, stop) of the flattened tensor (row-major) and holds no more than these; None
             where the whole tensor is in memory, or can be had only whole.
         stored: Numbers that the network keeps for it, where these are not its elements: the factors of a product, the
@@ -31,11 +39,17 @@ class TensorView(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     shape: tuple[int, ...]
-    dtype: torch.dtype
+    type: str
     role: Role
     load: Callable[[], Tensor]
     window: Callable[[int, int], Tensor] | None = None
+    numbers: Callable[[int, int], Numbers] | None = None
     stored: int | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """PyTorch's type of its values."""
+        return getattr(torch, self.type)
 
     @property
     def parameters(self) -> int:

@@ -12,9 +12,9 @@ from safetensors.torch import save, save_file
 from fuzzing.reader_inputs import read_or_refuse
 from shrinkscope.errors import WeightsError
 from shrinkscope.weights import open_weights
-from shrinkscope.weights.formats.safetensors_file import DTYPES
+from shrinkscope.weights.formats.safetensors_file import TYPES
 
-SAVED = [dtype for dtype in DTYPES.values() if dtype is not torch.float8_e8m0fnu]
+SAVED = [getattr(torch, name) for name in TYPES.values() if name != "float8_e8m0fnu"]
 
 
 @pytest.mark.parametrize("dtype", SAVED, ids=str)

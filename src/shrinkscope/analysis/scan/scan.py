@@ -9,7 +9,7 @@ import msgspec
 import torch
 from torch import nn
 
-from shrinkscope.analysis.informed import informed_latents, informed_names
+from shrinkscope.analysis.informed import informed_latents
 from shrinkscope.analysis.scan.cache import ScanCache
 from shrinkscope.analysis.scan.candidate import Layer, layers_of
 from shrinkscope.analysis.scan.collapse import RULES
@@ -25,6 +25,7 @@ from shrinkscope.compression import CompressionMethod
 from shrinkscope.compression.checks import listing
 from shrinkscope.errors import DataError, SelectionError
 from shrinkscope.latent import DEFAULT, Latent, resolve_latents
+from shrinkscope.latent.informed_names import informed_names
 from shrinkscope.performance import Kind, Metric, Reading
 from shrinkscope.performance.data import Data, Inputs
 from shrinkscope.performance.forward import evaluation_mode

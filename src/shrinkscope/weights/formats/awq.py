@@ -1,16 +1,21 @@
 """AWQ as AutoAWQ saves it (``gemm``): 4-bit codes packed along the outputs, in an interleaved order."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
-import torch
-from torch import Tensor
 
+from shrinkscope.deferred import torch
 from shrinkscope.weights.formats.bits import WORD, demand
 from shrinkscope.weights.formats.packed import Group, gather
 from shrinkscope.weights.formats.stored import Stored
 from shrinkscope.weights.formats.windows import view_by_rows
 from shrinkscope.weights.view import TensorView
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _BITS = 4
 _CODES = WORD // _BITS

@@ -1,16 +1,21 @@
 """compressed-tensors' sparse formats: the values that are not zero, and a bit for each place that says which."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
-import torch
-from torch import Tensor
 
+from shrinkscope.deferred import torch
 from shrinkscope.weights.formats.bits import demand
 from shrinkscope.weights.formats.packed import Group
 from shrinkscope.weights.formats.stored import Stored
 from shrinkscope.weights.formats.windows import view_by_rows
 from shrinkscope.weights.view import TensorView
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Bitmask:

@@ -1,9 +1,14 @@
 """Small codes packed densely into 32-bit words, lowest bits first."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from shrinkscope.deferred import torch
 from shrinkscope.errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WORD = 32
 

@@ -1,13 +1,14 @@
 """bitsandbytes: 8-bit rows with their largest absolute value (LLM.int8), and 4-bit codes of a table (nf4, fp4)."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
-import torch
-from torch import Tensor
 
+from shrinkscope.deferred import torch
 from shrinkscope.errors import WeightsError
 from shrinkscope.weights.formats.bits import demand
 from shrinkscope.weights.formats.checks import checked_shape, first_line
@@ -15,6 +16,9 @@ from shrinkscope.weights.formats.packed import Group, gather
 from shrinkscope.weights.formats.stored import Stored
 from shrinkscope.weights.formats.windows import view_by_elements, view_by_rows
 from shrinkscope.weights.view import TensorView
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _STATE = "weight.quant_state.bitsandbytes__"
 

@@ -1,17 +1,23 @@
 """An array in a compressed member of a zip archive, unpacked from the front as it is read."""
 
+from __future__ import annotations
+
 import threading
 import zipfile
 import zlib
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from shrinkscope.errors import WeightsError
+from shrinkscope.kernel import SIZES
 from shrinkscope.weights.formats.archive import archive_of
 from shrinkscope.weights.formats.checks import first_line
+from shrinkscope.weights.formats.span import of_bytes
 from shrinkscope.weights.remote.path import AnyPath
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _CURSORS = 4
 """Readers kept open: one for each thread that walks over the array, since going back means starting again."""
@@ -26,19 +32,19 @@ class DeflatedMember:
         path: The archive.
         member: Name of the member.
         begin: Length of the array's own header in bytes.
-        dtype: Type of the numbers.
+        kind: Type of the numbers, by its name.
         big_endian: Whether their bytes come in the other order.
     """
 
-    def __init__(self, path: AnyPath, member: str, begin: int, dtype: torch.dtype, *, big_endian: bool) -> None:
-        self._place = (path, member, begin, dtype, big_endian)
+    def __init__(self, path: AnyPath, member: str, begin: int, kind: str, *, big_endian: bool) -> None:
+        self._place = (path, member, begin, kind, big_endian)
         self._lock = threading.Lock()
         self._cursors: list[IO[bytes]] = []
 
     def __reduce__(self) -> tuple[object, ...]:
         """Another process opens the archive again."""
-        path, member, begin, dtype, big_endian = self._place
-        return _member, (path, member, begin, dtype, big_endian)
+        path, member, begin, kind, big_endian = self._place
+        return _member, (path, member, begin, kind, big_endian)
 
     def __del__(self) -> None:
         while self._cursors:
@@ -50,8 +56,8 @@ class DeflatedMember:
         Raises:
             WeightsError: If the compressed bytes are damaged, or fewer than the archive says.
         """
-        path, member, begin, dtype, big_endian = self._place
-        size = dtype.itemsize
+        path, member, begin, kind, big_endian = self._place
+        size = SIZES[kind]
         try:
             cursor = self._cursor(begin + start * size)
             data = bytearray(cursor.read((stop - start) * size))
@@ -66,10 +72,7 @@ class DeflatedMember:
             surplus = [self._cursors.pop(0)] if len(self._cursors) > _CURSORS else []
         for old in surplus:
             old.close()
-        raw = torch.frombuffer(data, dtype=torch.uint8)
-        if big_endian and size > 1:
-            raw = raw.reshape(-1, size).flip(1).reshape(-1)
-        return raw != 0 if dtype == torch.bool else raw.view(dtype)
+        return of_bytes(np.frombuffer(data, dtype=np.uint8), kind, big_endian).tensor()
 
     def _cursor(self, position: int) -> IO[bytes]:
         """A reader that stands at the position; the one that has the least to unpack, or a new one."""
@@ -88,5 +91,5 @@ class DeflatedMember:
         return cursor
 
 
-def _member(path: AnyPath, member: str, begin: int, dtype: torch.dtype, big_endian: bool) -> DeflatedMember:
-    return DeflatedMember(path, member, begin, dtype, big_endian=big_endian)
+def _member(path: AnyPath, member: str, begin: int, kind: str, big_endian: bool) -> DeflatedMember:
+    return DeflatedMember(path, member, begin, kind, big_endian=big_endian)

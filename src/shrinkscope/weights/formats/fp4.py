@@ -1,18 +1,23 @@
 """compressed-tensors' 4-bit floats, two in a byte: ``nvfp4-pack-quantized`` and ``mxfp4-pack-quantized``."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
-import torch
-from torch import Tensor
 
+from shrinkscope.deferred import torch
 from shrinkscope.weights.formats.bits import demand
 from shrinkscope.weights.formats.packed import Group, gather
 from shrinkscope.weights.formats.scales import Scales, flat
 from shrinkscope.weights.formats.stored import Stored
 from shrinkscope.weights.formats.windows import view_by_rows
 from shrinkscope.weights.view import TensorView
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 _BIAS = 127

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from shrinkscope.errors import WeightsError
+from shrinkscope.kernel import type_name
 from shrinkscope.weights.formats.checks import checked_name, checked_shape, first_line, shown
 from shrinkscope.weights.formats.gguf_blocks import PLAIN, TYPES, BlockType, dequantiser
 from shrinkscope.weights.formats.span import FileSpan
@@ -171,12 +172,12 @@ def _nbytes(entry: _Entry) -> int:
 
 def _view(path: AnyPath, entry: _Entry, offset: int) -> TensorView | str:
     if entry.kind in PLAIN:
-        span = FileSpan(path=path, offset=offset, dtype=PLAIN[entry.kind], shape=entry.shape)
+        span = FileSpan(path=path, offset=offset, type=type_name(PLAIN[entry.kind]), shape=entry.shape)
         return span.view(entry.name)
     kind = TYPES[entry.kind]
     if dequantiser(kind) is None:
         return f"its type {kind.name} is decoded by the package gguf: pip install 'shrinkscope[formats]'"
-    span = FileSpan(path=path, offset=offset, dtype=torch.uint8, shape=(_nbytes(entry),))
+    span = FileSpan(path=path, offset=offset, type="uint8", shape=(_nbytes(entry),))
     return view_by_elements(entry.name, entry.shape, torch.float32, _Blocks(span, kind).elements)
 
 

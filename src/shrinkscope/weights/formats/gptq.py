@@ -1,17 +1,21 @@
 """GPTQ as AutoGPTQ and GPTQModel save it: codes packed along the inputs, zero points along the outputs."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import torch
-from torch import Tensor
 
+from shrinkscope.deferred import torch
 from shrinkscope.weights.formats.bits import WORD, demand, unpack
 from shrinkscope.weights.formats.packed import Group, gather
 from shrinkscope.weights.formats.stored import Stored
 from shrinkscope.weights.formats.windows import view_by_rows
 from shrinkscope.weights.view import TensorView
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _BITS = (2, 3, 4, 8)
 _SECOND = "gptq_v2"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from shrinkscope.errors import WeightsError
+from shrinkscope.kernel import type_name
 from shrinkscope.weights.formats.checks import checked_name, checked_shape, shown
 from shrinkscope.weights.formats.stored import Stored
 from shrinkscope.weights.formats.windows import view_by_rows
@@ -72,7 +73,7 @@ def view(name: str, tensor: Tensor) -> TensorView:
     if tensor.is_quantized or (not _is_plain(tensor) and hasattr(tensor, "dequantize")):
         return _dequantised(name, tensor)
     load = tensor.to_dense if tensor.layout != torch.strided else partial(_same, tensor)
-    return TensorView(name=name, shape=tuple(tensor.shape), dtype=tensor.dtype, role=role, load=load)
+    return TensorView(name=name, shape=tuple(tensor.shape), type=type_name(tensor.dtype), role=role, load=load)
 
 
 def _dequantised(name: str, tensor: Tensor) -> TensorView:
@@ -85,7 +86,7 @@ def _dequantised(name: str, tensor: Tensor) -> TensorView:
         pass  # This class of tensors cannot be sliced; it is in memory anyway.
     whole = tensor.dequantize()
     role = role_from_name(name, tensor.dim())
-    return TensorView(name=name, shape=shape, dtype=whole.dtype, role=role, load=tensor.dequantize)
+    return TensorView(name=name, shape=shape, type=type_name(whole.dtype), role=role, load=tensor.dequantize)
 
 
 def _same(tensor: Tensor) -> Tensor:

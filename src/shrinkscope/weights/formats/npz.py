@@ -1,5 +1,7 @@
 """NumPy's .npz archives: stored members are mapped where they lie, compressed ones are unpacked as they are read."""
 
+from __future__ import annotations
+
 import math
 import struct
 import tokenize
@@ -8,9 +10,9 @@ import zlib
 from typing import IO
 
 import numpy as np
-import torch
 
 from shrinkscope.errors import WeightsError
+from shrinkscope.kernel import SIZES
 from shrinkscope.weights.formats.archive import data_offset
 from shrinkscope.weights.formats.checks import checked_name, checked_shape, first_line, shown
 from shrinkscope.weights.formats.deflated import DeflatedMember
@@ -74,8 +76,8 @@ def _member(
         raise WeightsError(
             f"{path}: holds pickled objects, which could run code; save plain arrays: np.savez(path, **arrays)"
         )
-    dtype = _dtype(stored)
-    if dtype is None:
+    kind = _type(stored)
+    if kind is None:
         return f"its type {shown(stored)} has no counterpart among tensors"
     shape = checked_shape(sizes, name, str(path))
     if begin + math.prod(shape) * stored.itemsize != info.file_size:
@@ -83,21 +85,20 @@ def _member(
     layout = shape[::-1] if by_columns else shape
     big = stored.byteorder == ">"
     if info.compress_type != zipfile.ZIP_STORED:
-        pieces = DeflatedMember(path, info.filename, begin, dtype, big_endian=big)
-        view = view_by_elements(name, layout, dtype, pieces.elements)
+        pieces = DeflatedMember(path, info.filename, begin, kind, big_endian=big)
+        view = view_by_elements(name, layout, kind, pieces.elements)
     else:
         begin += data_offset(file, info)
-        view = FileSpan(path=path, offset=begin, dtype=dtype, shape=layout, big_endian=big).view(name)
+        view = FileSpan(path=path, offset=begin, type=kind, shape=layout, big_endian=big).view(name)
     return _transposed(view, name) if by_columns and len(shape) > 1 else view
 
 
 def _transposed(view: TensorView, name: str) -> TensorView:
     # Rows of an array that is stored by columns lie all over it: it is read whole.
     load = lambda: view.load().permute(*range(len(view.shape) - 1, -1, -1))  # noqa: E731
-    return TensorView(name=name, shape=view.shape[::-1], dtype=view.dtype, role=view.role, load=load)
+    return TensorView(name=name, shape=view.shape[::-1], type=view.type, role=view.role, load=load)
 
 
-def _dtype(stored: np.dtype) -> torch.dtype | None:
-    if stored.kind not in "fiub" or stored.subdtype is not None:
-        return None
-    return getattr(torch, stored.newbyteorder("=").name, None)
+def _type(stored: np.dtype) -> str | None:
+    name = stored.newbyteorder("=").name
+    return name if stored.kind in "fiub" and stored.subdtype is None and name in SIZES else None

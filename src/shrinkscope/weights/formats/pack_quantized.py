@@ -1,18 +1,23 @@
 """compressed-tensors' ``pack-quantized``: integers of 1 to 8 bits in 32-bit words, with scales and zero points."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
-import torch
-from torch import Tensor
 
+from shrinkscope.deferred import torch
 from shrinkscope.weights.formats.bits import demand, unpack, words_for
 from shrinkscope.weights.formats.packed import Group, gather
 from shrinkscope.weights.formats.scales import Scales, flat
 from shrinkscope.weights.formats.stored import Stored
 from shrinkscope.weights.formats.windows import view_by_rows
 from shrinkscope.weights.view import TensorView
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class PackQuantized:

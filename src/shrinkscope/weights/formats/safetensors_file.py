@@ -1,37 +1,38 @@
 """The safetensors format: eight bytes with the length of a JSON header, the header, the numbers."""
 
+from __future__ import annotations
+
 import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
-
 from shrinkscope.errors import WeightsError
+from shrinkscope.kernel import SIZES
 from shrinkscope.weights.formats.checks import checked_name, checked_shape, first_line, shown
 from shrinkscope.weights.formats.span import FileSpan
 from shrinkscope.weights.formats.stored import Stored
 from shrinkscope.weights.remote.path import AnyPath
 
-DTYPES: Mapping[str, torch.dtype] = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
-    "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
-    "F8_E8M0": torch.float8_e8m0fnu,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U64": torch.uint64,
-    "U32": torch.uint32,
-    "U16": torch.uint16,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
+TYPES: Mapping[str, str] = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "F8_E8M0": "float8_e8m0fnu",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
 }
 _UNREAD = {"C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
 """Types of the format that have no meaning here as numbers, with their bits: complex, and less than a byte."""
@@ -64,7 +65,7 @@ def read_safetensors(path: AnyPath) -> Stored:
         if kind in _UNREAD:
             unreadable[name] = f"its type {kind} is not read"
         else:
-            span = FileSpan(path=path, offset=begin + start, dtype=DTYPES[kind], shape=shape)
+            span = FileSpan(path=path, offset=begin + start, type=TYPES[kind], shape=shape)
             views[name] = span.view(name)
     _check_places(path, places, available)
     text = {str(key): value for key, value in metadata.items() if isinstance(value, str)}
@@ -103,7 +104,7 @@ def _entry(path: AnyPath, name: str, entry: Any, available: int) -> tuple[str, t
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise _bad(path, f"{name} is described by {shown(entry)}; expected dtype, shape and data_offsets")
     kind, offsets = entry["dtype"], entry["data_offsets"]
-    if not isinstance(kind, str) or (kind not in DTYPES and kind not in _UNREAD):
+    if not isinstance(kind, str) or (kind not in TYPES and kind not in _UNREAD):
         raise _bad(path, f"{name} has the unknown type {shown(kind)}")
     if not isinstance(entry["shape"], list):
         raise _bad(path, f"{name} has the shape {shown(entry['shape'])}")
@@ -113,7 +114,7 @@ def _entry(path: AnyPath, name: str, entry: Any, available: int) -> tuple[str, t
     start, stop = offsets
     if not 0 <= start <= stop <= available:
         raise _bad(path, f"{name} lies at bytes {shown(start)} to {shown(stop)} of {available}")
-    bits = _UNREAD[kind] if kind in _UNREAD else 8 * DTYPES[kind].itemsize
+    bits = _UNREAD[kind] if kind in _UNREAD else 8 * SIZES[TYPES[kind]]
     if math.prod(shape) * bits != 8 * (stop - start):
         raise _bad(path, f"{name} has {stop - start} bytes for the shape {list(shape)} of {kind}")
     return kind, shape, start, stop

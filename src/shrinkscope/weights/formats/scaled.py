@@ -1,12 +1,14 @@
 """Weights stored as integers or 8-bit floats with scales beside them: compressed-tensors, and Hugging Face's fp8."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
-import torch
-from torch import Tensor
 
+from shrinkscope.deferred import torch
 from shrinkscope.weights.formats.bits import demand
 from shrinkscope.weights.formats.packed import Group, gather
 from shrinkscope.weights.formats.scales import Scales, flat
@@ -14,13 +16,10 @@ from shrinkscope.weights.formats.stored import Stored
 from shrinkscope.weights.formats.windows import view_by_rows
 from shrinkscope.weights.view import TensorView
 
-_EIGHT_BITS = (
-    torch.int8,
-    torch.float8_e4m3fn,
-    torch.float8_e5m2,
-    torch.float8_e4m3fnuz,
-    torch.float8_e5m2fnuz,
-)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_EIGHT_BITS = ("int8", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
 _BIAS = 127
 
 
@@ -33,7 +32,7 @@ class Scaled:
         return [
             group
             for group in found
-            if group.parts["weight"].dtype in _EIGHT_BITS and len(group.parts) > 1
+            if group.parts["weight"].type in _EIGHT_BITS and len(group.parts) > 1
             if "weight_scale" in group.parts or "weight_scale_inv" in group.parts
         ]
 

@@ -1,13 +1,17 @@
 """Scales and zero points of quantised weights: one for a tensor, for each row, for groups of a row, or for blocks."""
 
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
-import torch
-from torch import Tensor
 
+from shrinkscope.deferred import torch
 from shrinkscope.weights.formats.bits import demand
 from shrinkscope.weights.view import TensorView
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Strategy = Literal["tensor", "channel", "group", "block"]
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from shrinkscope.errors import WeightsError
+from shrinkscope.kernel import type_name
 from shrinkscope.weights.formats.archive import data_offset, member_ends
 from shrinkscope.weights.formats.checks import checked_shape, first_line
 from shrinkscope.weights.formats.mapping import stored_of_mapping
@@ -188,8 +189,8 @@ def _in_file(name: str, tensor: Tensor, path: AnyPath, size: int) -> TensorView:
     if tensor.numel() > max(extent, _REPEATED):
         raise WeightsError(f"{path}: {name} repeats {extent} numbers to the shape {list(shape)}; save it contiguous")
     if tensor.is_contiguous():
-        return FileSpan(path=path, offset=begin, dtype=tensor.dtype, shape=shape).view(name)
-    span = FileSpan(path=path, offset=begin, dtype=tensor.dtype, shape=(extent,))
+        return FileSpan(path=path, offset=begin, type=type_name(tensor.dtype), shape=shape).view(name)
+    span = FileSpan(path=path, offset=begin, type=type_name(tensor.dtype), shape=(extent,))
     return view_by_rows(name, shape, tensor.dtype, _StridedRows(span, shape, tensor.stride()).rows)
 
 

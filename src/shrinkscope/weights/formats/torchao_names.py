@@ -8,7 +8,6 @@ from typing import Any
 from shrinkscope.errors import WeightsError
 from shrinkscope.weights.formats.bits import demand
 from shrinkscope.weights.formats.checks import first_line, shown
-from shrinkscope.weights.formats.mapping import view
 from shrinkscope.weights.formats.packed import Group
 from shrinkscope.weights.formats.stored import Stored
 from shrinkscope.weights.view import TensorView
@@ -41,6 +40,8 @@ class Torchao:
                 f"it is a {shown(told.get('_type'))} of torchao, which is not installed; install torchao"
             )
         from torchao.prototype.safetensors.safetensors_utils import object_from_dict
+
+        from shrinkscope.weights.formats.mapping import view
 
         data = {**told["_data"], **{part: one.read() for part, one in group.parts.items()}}
         try:

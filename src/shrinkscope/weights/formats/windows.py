@@ -1,14 +1,23 @@
 """Views whose values are computed when they are read, by rows or by elements."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
-import torch
-from torch import Tensor
 
+from shrinkscope.deferred import torch
+from shrinkscope.kernel import type_name
 from shrinkscope.weights.role import role_from_name
 from shrinkscope.weights.view import TensorView
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Elements = Callable[[int, int], "Tensor"]
+"""Computes a range of elements, or of rows."""
 
 _BLOCK = 1 << 18
 """Elements that are computed at once: unpacking makes several tensors of this size, which fit the second cache."""
@@ -19,19 +28,19 @@ class Windows(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         shape: Its shape.
-        dtype: Its type.
+        type: Name of its type.
         elements: Computes the elements [start, stop) of the flattened tensor, 1-D.
         step: Elements of a block; blocks begin at its multiples.
     """
 
     shape: tuple[int, ...]
-    dtype: torch.dtype
+    type: str
     elements: Callable[[int, int], Tensor]
     step: int = _BLOCK
 
     def window(self, start: int, stop: int) -> Tensor:
         """The elements [start, stop); beside them only one block is held."""
-        found = torch.empty(max(stop - start, 0), dtype=self.dtype)
+        found = torch.empty(max(stop - start, 0), dtype=getattr(torch, self.type))
         begin = start
         while begin < stop:
             end = min(begin - begin % self.step + self.step, stop)
@@ -63,31 +72,35 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def view_by_elements(
-    name: str, shape: tuple[int, ...], dtype: torch.dtype, elements: Callable[[int, int], Tensor], step: int = _BLOCK
+    name: str,
+    shape: tuple[int, ...],
+    dtype: torch.dtype | str,
+    elements: Callable[[int, int], Tensor],
+    step: int = _BLOCK,
 ) -> TensorView:
     """A view of values that are computed for any range of elements.
 
     Args:
         name: Its name.
         shape: Its shape.
-        dtype: Type of the values.
+        dtype: Type of the values, or its name.
         elements: Computes the elements [start, stop) of the flattened tensor, 1-D.
         step: Elements that are computed at once.
     """
-    windows = Windows(shape=shape, dtype=dtype, elements=elements, step=step)
+    windows = Windows(shape=shape, type=type_name(dtype), elements=elements, step=step)
     role = role_from_name(name, len(shape))
-    return TensorView(name=name, shape=shape, dtype=dtype, role=role, load=windows.load, window=windows.window)
+    return TensorView(
+        name=name, shape=shape, type=type_name(dtype), role=role, load=windows.load, window=windows.window
+    )
 
 
-def view_by_rows(
-    name: str, shape: tuple[int, ...], dtype: torch.dtype, rows: Callable[[int, int], Tensor]
-) -> TensorView:
+def view_by_rows(name: str, shape: tuple[int, ...], dtype: torch.dtype | str, rows: Elements) -> TensorView:
     """A view of values that are computed row by row.
 
     Args:
         name: Its name.
         shape: Its shape, at least one dimension; all but the last are counted as rows.
-        dtype: Type of the values.
+        dtype: Type of the values, or its name.
         rows: Computes the rows [first, last), shape (last − first, size of the last dimension).
     """
     width = max(shape[-1], 1)

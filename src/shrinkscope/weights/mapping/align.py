@@ -1,8 +1,9 @@
 """Structured pruning: layers of other shapes put back into the dense shapes, with zeros for removed channels."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from shrinkscope.weights.mapping.channels import in_place
 from shrinkscope.weights.mapping.kept import KeptSet, KeptSets, given_sets
@@ -13,6 +14,9 @@ from shrinkscope.weights.mapping.settle import settle
 from shrinkscope.weights.mapping.step import Note, Step, examples
 from shrinkscope.weights.mapping.vectors import choose_set, modules
 from shrinkscope.weights.view import TensorView, Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def align(dense: Weights, compressed: Weights, kept: Mapping[str, Sequence[int]], rules: Alignment) -> Step:

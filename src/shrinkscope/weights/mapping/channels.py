@@ -1,13 +1,17 @@
 """Channels of a tensor: read as vectors for matching, and put back in their places in the dense network's shape."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from shrinkscope.deferred import torch
 from shrinkscope.weights.mapping.lazy import blocks, lazy, stored_numbers
 from shrinkscope.weights.mapping.matching import Channels
 from shrinkscope.weights.view import TensorView
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def channels_of(view: TensorView, axis: int, others: Tensor | None = None) -> Channels:

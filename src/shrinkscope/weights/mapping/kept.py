@@ -1,14 +1,19 @@
 """Sets of kept channels: given, or found in one layer and tried on the others."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
-import torch
-from torch import Tensor
 
+from shrinkscope.deferred import torch
 from shrinkscope.errors import PairingError
 from shrinkscope.weights.mapping.matching import Match
 from shrinkscope.weights.view import Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TRIED = 8
 """Sets tried on one dimension of one layer, those used last first."""

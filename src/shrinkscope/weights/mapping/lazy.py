@@ -1,16 +1,22 @@
 """Tensors made of other tensors, read in windows: rows put together, transposed, given another name."""
 
+from __future__ import annotations
+
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
 
 import msgspec
-import torch
-from torch import Tensor
 
+from shrinkscope.deferred import torch
+from shrinkscope.kernel import type_name
 from shrinkscope.weights.role import Role
 from shrinkscope.weights.view import CHUNK, TensorView, Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -52,7 +58,7 @@ def lazy(
     return TensorView(
         name=name,
         shape=shape,
-        dtype=dtype,
+        type=type_name(dtype),
         role=role,
         load=lambda: read(0, total).reshape(shape),
         window=read,

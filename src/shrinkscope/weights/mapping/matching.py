@@ -1,12 +1,18 @@
 """Which channels of a layer are which channels of a narrower one: by the cosine of their weights."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-import torch
-from torch import Tensor
+
+from shrinkscope.deferred import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHANCE = 1e-3
 """Probability with which a channel without a counterpart may find one by chance, for directions uniform on a sphere."""
@@ -14,7 +20,7 @@ CHANCE = 1e-3
 TILE = 1 << 23
 """Numbers of one side held at a time, in float32: 32 MB."""
 
-Reader = Callable[[int, int], Tensor]
+Reader = Callable[[int, int], "Tensor"]
 """Gives the channels [start, stop) as rows of a float32 matrix."""
 
 

@@ -1,13 +1,17 @@
 """Tensors that are products of small ones, read in blocks of rows: factorised layers and adapters."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from shrinkscope.deferred import torch
 from shrinkscope.weights.mapping.lazy import common_dtype, lazy, stored_numbers
 from shrinkscope.weights.role import Role
 from shrinkscope.weights.view import TensorView
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def product(

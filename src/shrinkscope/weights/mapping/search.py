@@ -1,16 +1,21 @@
 """Finding the kept channels of one layer: first the sets that other layers have are tried, then all its channels."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
-import torch
-from torch import Tensor
 
+from shrinkscope.deferred import torch
 from shrinkscope.weights.mapping.channels import channels_of
 from shrinkscope.weights.mapping.kept import KeptSet, KeptSets, agreeing
 from shrinkscope.weights.mapping.matching import Channels, chance_cosine, match, paired_cosines
 from shrinkscope.weights.mapping.rules import Alignment
 from shrinkscope.weights.view import TensorView
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _CLOSE = 0.5
 _SPREAD = 0.3

@@ -1,22 +1,27 @@
 """Kept channels settled by all layers that share them: a channel that one layer cannot tell, another may."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
-import torch
-from torch import Tensor
 
+from shrinkscope.deferred import torch
 from shrinkscope.weights.mapping.channels import channels_of
 from shrinkscope.weights.mapping.kept import KeptSet, KeptSets, spread
 from shrinkscope.weights.mapping.matching import TILE, Channels, match, paired_cosines
 from shrinkscope.weights.mapping.rules import Alignment
 from shrinkscope.weights.mapping.search import Layer, Solution, median_cosine, uncertain
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 _ROUNDS = 2
 _WIDEST = TILE // 64
 
-_Use = tuple[Layer, int, Tensor | None]
+_Use = tuple[Layer, int, "Tensor | None"]
 
 
 def settle(

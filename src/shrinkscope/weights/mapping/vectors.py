@@ -1,12 +1,16 @@
 """Which kept channels a bias or a normalisation has: those of its layer, or those whose values fit best."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from shrinkscope.deferred import torch
 from shrinkscope.weights.mapping.kept import KeptSet
 from shrinkscope.weights.view import TensorView
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _CLEAR = 4.0
 
