@@ -30,7 +30,7 @@ FIGURES = {
     "resnet20-cifar10_jpeg": ("figure-02a", "figure-05a"),
     "resnet32-cifar10_jpeg": ("figure-02a",),
     "resnet56-cifar10_jpeg": ("figure-02a",),
-    "efficientnet_lite0-cifar10_jpeg": ("figure-02a",),
+    "efficientnet_lite0-cifar10_jpeg-small": ("figure-02a",),
     "efficientnet_lite0-tiny_imagenet": ("figure-04a",),
 }
 
@@ -123,11 +123,11 @@ def write_reproduction(store: str | None) -> None:
         from shrinkscope.report.reproduced import study_of
 
         with Store(store, create=False) as opened:
-            found = opened.runs()
-            names = {study_of(run) for run in found}
-            # A small study that was also run in full would count twice among the studies.
-            runs = [run for run in found if not (study_of(run).endswith("-small") and study_of(run)[:-6] in names)]
-            records = opened.records()
+            found, records = opened.runs(), opened.records()
+        there = set(records.loc[records["method"] != "dense", "run"])
+        names = {study_of(run) for run in found if run.run in there}
+        # A small study that was also run in full would count twice among the studies.
+        runs = [run for run in found if not (study_of(run).endswith("-small") and study_of(run)[:-6] in names)]
         kept = records.loc[records["run"].isin([run.run for run in runs])]
         write_export(DOCS / "reproduction.parquet", runs, chosen_rows(kept, METRICS, totals=True))
     (DOCS / "reproduction.md").write_text(reproduction_page(pictures=True), encoding="utf-8")
