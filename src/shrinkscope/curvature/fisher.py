@@ -7,13 +7,12 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from shrinkscope.curvature.attention import open_attention
 from shrinkscope.curvature.label_gradients import Labels, label_gradients
 from shrinkscope.curvature.layout import stored
 from shrinkscope.curvature.memory import check_memory
+from shrinkscope.curvature.opened import opened_copy
 from shrinkscope.curvature.recorder import Use
-from shrinkscope.curvature.snapshot import plain_copy
-from shrinkscope.curvature.watched import UNSEEN, WatchedLayer, watched_layers
+from shrinkscope.curvature.watched import UNSEEN, WatchedLayer, passed_over, watched_layers
 from shrinkscope.errors import CurvatureError
 from shrinkscope.latent import DiagonalPrecision, Precisions
 from shrinkscope.performance.data import Inputs
@@ -177,7 +176,7 @@ def fisher_diagonal(
 
     Source: Amari (1998); labels from the model, not from the data: Kunstner et al. (2019).
     """
-    plain = open_attention(plain_copy(model))
+    plain = opened_copy(model)
     watched, absent = watched_layers(plain, layers)
     device = next(plain.parameters()).device
     _check_fits(watched, memory_limit, device)
@@ -203,7 +202,7 @@ def fisher_diagonal(
         progress=progress,
     )
     samples, found = label_gradients(plain, watched, inputs, labels, receive)
-    absent |= {alias: reason for name, reason in unfit.items() for alias in watched[name].names}
+    absent |= {alias: reason for name, reason in unfit.items() for alias in watched[name].names} | passed_over(watched)
     names = {name: layer.names for name, layer in watched.items()}
     return FisherDiagonal(sums=sums, names=names, absent=absent, samples=samples, draws=draws, kind=found, scale=scale)
 

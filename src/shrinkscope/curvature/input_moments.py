@@ -6,14 +6,14 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from shrinkscope.curvature.attention import open_attention, unfused
+from shrinkscope.curvature.attention import unfused
 from shrinkscope.curvature.label_gradients import INPUTS_A_BATCH
 from shrinkscope.curvature.layer_rows import CHUNK_ENTRIES
 from shrinkscope.curvature.layout import in_stored_order
 from shrinkscope.curvature.memory import check_memory
+from shrinkscope.curvature.opened import opened_copy
 from shrinkscope.curvature.second_moment import SecondMoment, Structure, block_width
-from shrinkscope.curvature.snapshot import plain_copy
-from shrinkscope.curvature.watched import UNSEEN, WatchedLayer, watched_layers, watching
+from shrinkscope.curvature.watched import UNSEEN, WatchedLayer, passed_over, watched_layers, watching
 from shrinkscope.errors import CurvatureError
 from shrinkscope.latent import KroneckerPrecision, Precisions
 from shrinkscope.performance.data import Inputs, input_batches
@@ -151,7 +151,7 @@ def input_moments(
 
     Source: math.md, section 1; tested against running each layer with both weights.
     """
-    plain = open_attention(plain_copy(model))
+    plain = opened_copy(model)
     watched, absent = watched_layers(plain, layers)
     device = next(plain.parameters()).device
     widths = {name: block_width(structure, layer.columns, layer.block) for name, layer in watched.items()}
@@ -170,10 +170,13 @@ def input_moments(
             samples += len(batch)
             if progress is not None:
                 progress(samples)
+    lost = passed_over(watched)
     gathered = {
         name: LayerMoment(moment=moments[name], names=layer.names, outputs=layer.outputs, kernel=layer.kernel)
         for name, layer in watched.items()
+        if not lost.keys() & set(layer.names)
     }
+    absent |= lost
     return InputMoments(layers=gathered, absent=absent, samples=samples, structure=structure)
 
 

@@ -6,16 +6,15 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from shrinkscope.curvature.attention import open_attention
 from shrinkscope.curvature.fisher import check_same_labels, labels_in_words
 from shrinkscope.curvature.label_gradients import Labels, label_gradients
 from shrinkscope.curvature.layer_rows import CHUNK_ENTRIES
 from shrinkscope.curvature.layout import in_stored_order
 from shrinkscope.curvature.memory import check_memory
+from shrinkscope.curvature.opened import opened_copy
 from shrinkscope.curvature.recorder import Use
 from shrinkscope.curvature.second_moment import SecondMoment
-from shrinkscope.curvature.snapshot import plain_copy
-from shrinkscope.curvature.watched import UNSEEN, WatchedLayer, watched_layers
+from shrinkscope.curvature.watched import UNSEEN, WatchedLayer, passed_over, watched_layers
 from shrinkscope.errors import CurvatureError
 from shrinkscope.latent import KroneckerPrecision, Precisions
 from shrinkscope.performance.data import Inputs
@@ -158,7 +157,7 @@ def kronecker_fisher(
     Source: Martens & Grosse (2015); Grosse & Martens (2016) for convolutions; *expand* as named by Eschenhagen et al.
         (2023). Tested against curvlinops.
     """
-    plain = open_attention(plain_copy(model))
+    plain = opened_copy(model)
     watched, absent = watched_layers(plain, layers)
     device = next(plain.parameters()).device
     _check_fits(watched, memory_limit, device)
@@ -184,10 +183,13 @@ def kronecker_fisher(
         progress=progress,
     )
     samples, found = label_gradients(plain, watched, inputs, labels, receive)
+    lost = passed_over(watched)
     factors = {
         name: KroneckerFactors(inputs=inside[name], gradients=outside[name], names=layer.names, kernel=layer.kernel)
         for name, layer in watched.items()
+        if not lost.keys() & set(layer.names)
     }
+    absent |= lost
     return KroneckerFisher(layers=factors, absent=absent, samples=samples, draws=draws, kind=found, scale=scale)
 
 

@@ -1,5 +1,6 @@
 """Which layers have weights that multiply an input, and what their rows, columns and groups are."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,12 +11,11 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from shrinkscope.curvature.attention import OpenAttention
+from shrinkscope.curvature.convolution import Product, opened
 from shrinkscope.curvature.layer_rows import Rows, convolution_rows, linear_rows, transposed_rows
 from shrinkscope.curvature.snapshot import chosen_parameters
 from shrinkscope.weights import LayersLike, open_weights
 
-_CONVOLUTIONS = (nn.Conv1d.forward, nn.Conv2d.forward, nn.Conv3d.forward)
-_CONVOLVE = (nn.Conv1d._conv_forward, nn.Conv2d._conv_forward, nn.Conv3d._conv_forward)
 _TRANSPOSED = (nn.ConvTranspose1d.forward, nn.ConvTranspose2d.forward, nn.ConvTranspose3d.forward)
 _SEPARATE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 
@@ -73,7 +73,7 @@ def watched_layers(plain: nn.Module, layers: LayersLike) -> tuple[dict[str, Watc
     """The selected weights that multiply an input, and why the others do not.
 
     Args:
-        plain: A plain copy of the network, its attention taken apart (``open_attention``).
+        plain: A plain copy of the network, opened (``opened_copy``).
         layers: As for ``chosen_parameters``.
 
     Returns:
@@ -133,6 +133,24 @@ def watching(layers: dict[str, WatchedLayer], receive: Callable[[str, Tensor, in
             handle.remove()
 
 
+def passed_over(layers: dict[str, WatchedLayer]) -> dict[str, str]:
+    """Why layers have no statistic whose modules, when they were called, multiplied their input with something else.
+
+    Args:
+        layers: The layers, after the network has run.
+
+    Returns:
+        Every name of such a layer → the reason.
+    """
+    why = "no input is known for the weight: its module convolves with another, such as a standardised one"
+    return {
+        name: why
+        for layer in layers.values()
+        if any(isinstance(tap.module, Product) and tap.module.passed_over for tap in layer.taps)
+        for name in layer.names
+    }
+
+
 def _taps(module: nn.Module, attribute: str) -> "list[Tap | str]":
     """How a module uses one of its parameters, or why that is not known."""
     kind = type(module)
@@ -143,6 +161,10 @@ def _taps(module: nn.Module, attribute: str) -> "list[Tap | str]":
         return [Tap(module=projections[_SEPARATE.index(attribute)], rows=linear_rows)]
     if attribute == "weight" and isinstance(module, nn.Linear) and kind.forward is nn.Linear.forward:
         return [Tap(module=module, rows=linear_rows)]
+    product = opened(module)
+    if attribute == "weight" and product is not None:
+        block = math.prod(product.kernel_size)
+        return [Tap(module=product, rows=convolution_rows, groups=product.groups, block=block)]
     if attribute == "weight" and (_is_convolution(module) or _is_transposed(module)):
         kernel = module.weight[0, 0].numel()
         rows, own = (transposed_rows, kernel) if _is_transposed(module) else (convolution_rows, None)
@@ -151,10 +173,7 @@ def _taps(module: nn.Module, attribute: str) -> "list[Tap | str]":
 
 
 def _is_convolution(module: nn.Module) -> TypeGuard[_ConvNd]:
-    # One that standardises its weights, say, overrides these methods: its weight is not what meets the input.
-    return isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) and (
-        type(module).forward in _CONVOLUTIONS and type(module)._conv_forward in _CONVOLVE
-    )
+    return isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
 
 
 def _is_transposed(module: nn.Module) -> TypeGuard[_ConvTransposeNd]:
