@@ -1,4 +1,4 @@
-"""How long the command line takes to answer --help, beside importing torch, and to compare two tiny files, which does.
+"""How long the command line takes to answer --help and to compare two tiny files, beside importing torch.
 
     python benchmarks/startup.py
 
