@@ -28,7 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from shrinkscope.files import atomic_path
 
-STAGES = ("cases", "table", "refit", "tuned", "more")
+STAGES = ("cases", "table", "refit", "refit_total", "tuned", "more")
 TUNED = 80  # cases of one total sparsity that are trained on, half of them of each
 MORE = 10_000  # images of the second judge
 
@@ -50,6 +50,9 @@ def run(name: str, options: argparse.Namespace) -> None:
     if "refit" in options.stage and made.refit is not None:
         chosen = [case for case in listed if case.number in refitted and len(case.settings) > 1]
         measure(folder, "refit", chosen[: options.quick], bench.refit_predicted, until)
+    if "refit_total" in options.stage and made.refit is not None:
+        chosen = _of_one_total(listed, made.wanted.refit_total)
+        measure(folder, "refit_total", chosen[: options.quick], lambda c: bench.refit_predicted(c, judged=True), until)
     if "tuned" in options.stage and made.training is not None:
         chosen = _of_one_total(listed, TUNED)
         measure(folder, "tuned", chosen[: options.quick], bench.tuned, until)
@@ -68,6 +71,7 @@ def _describe(path: Path, bench: Bench) -> None:
         "layers": bench.sizes,
         "wanted": made.wanted._asdict(),
         "judge": len(made.judge[1]),
+        "judge_later": len(made.judge[1][made.later]),
         "judge_more": 0 if made.more is None else len(made.more[1][:MORE]),
         "accuracy": bench.accuracy,
         "inputs": {name: len(inputs) for name, inputs in made.inputs.items()},

@@ -29,6 +29,7 @@ class Wanted(NamedTuple):
 
     ``tables`` is whether the layers are scanned for the sums over them. ``later_mixed`` and ``later_total`` are further
     cases of these families, drawn and numbered after all others, so that what was measured before them stays valid.
+    ``refit_total`` is how many of one total sparsity are measured after re-estimation in a stage of its own.
     """
 
     one_layer: int | None = None
@@ -38,6 +39,7 @@ class Wanted(NamedTuple):
     tables: bool = True
     later_mixed: int = 0
     later_total: int = 0
+    refit_total: int = 0
 
 
 def cases(sizes: dict[str, int], wanted: Wanted) -> list[Case]:

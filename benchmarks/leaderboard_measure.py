@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
 import torch
 from leaderboard_cases import Case
 from leaderboard_networks import Subject, links
@@ -105,12 +106,14 @@ class Bench:
         self.model.load_state_dict(self._state)
         return {"number": case.number, "more": (losses(after, labels) - before).float()}
 
-    def refit_predicted(self, case: Case) -> Record:
+    def refit_predicted(self, case: Case, *, judged: bool = False) -> Record:
         """The mean KL of the predictions on the first unlabelled inputs after re-estimating batch norm from them alone.
 
         Args:
             case: The case.
+            judged: Whether to measure the change of the losses after re-estimation, too.
         """
+        found: Record = {"number": case.number}
         few = batched(self.subject.inputs["real"][:FEW], FEW)
         self._write(case)
         with torch.inference_mode():
@@ -118,9 +121,12 @@ class Bench:
                 norm.train()
             self.run(few)
             self._all_evaluating()
-            found = distances(self._before["real"][:FEW], self.run(few))
+            apart = distances(self._before["real"][:FEW], self.run(few))
+        found["kl_refit"] = float(apart[0].double().mean())
+        if judged:
+            found["refit"] = self._refitted(min(self._first[name] for name in case.settings))
         self.model.load_state_dict(self._state)
-        return {"number": case.number, "kl_refit": float(found[0].double().mean())}
+        return found
 
     def tuned(self, case: Case) -> Record:
         """The change of the losses after brief training, removed weights held at zero.
@@ -134,11 +140,14 @@ class Bench:
         masks = [compress(network, method, generator=_drawing(case)) for method in case.settings.values()]
         mask = Mask({name: kept for one in masks if one is not None for name, kept in one.items()})
         chosen = torch.randperm(len(targets), generator=_drawing(case))[:TUNED_ON]
-        train(network, (inputs[chosen], targets[chosen]), TUNING, _drawing(case), mask=mask)
+        # Fewer images are trained on in as many steps.
+        tuning = msgspec.structs.replace(TUNING, batch_size=TUNING.batch_size * len(chosen) // TUNED_ON)
+        train(network, (inputs[chosen], targets[chosen]), tuning, _drawing(case), mask=mask)
+        images, labels = (part[self.subject.later] for part in self.subject.judge)
         with torch.inference_mode():
-            parts = batched(self.subject.judge[0], self.subject.batch)
-            after = torch.cat([network(part) for part in parts])
-        return {"number": case.number, "tuned": (losses(after, self.subject.judge[1]) - self._losses).float()}
+            after = torch.cat([network(part) for part in batched(images, self.subject.batch)])
+        change = losses(after, labels) - self._losses[self.subject.later]
+        return {"number": case.number, "tuned": change.float()}
 
     def run(self, images: Sequence[Tensor]) -> Tensor:
         """Outputs of the network as it is now."""

@@ -25,6 +25,8 @@ from shrinkscope.experiments.zoo.lenet import LeNet300
 from shrinkscope.performance import synthetic_inputs
 
 UNLABELLED, SYNTHETIC, POOL = 256, 128, 512
+FEWER = 2000  # JPEG images that the deeper networks are judged on: a pass of all takes a minute
+DISTILLED, REFIT = 512, 128  # images that EfficientNet is trained on, and that its batch norm is re-estimated from
 STEPS, FEW_STEPS = 60, 20  # of fitting synthetic inputs; the few for EfficientNet
 SIDE = 160  # pixels of the images of EfficientNet: half the time of the 224 that it was trained on
 NAMES = ("resnet20", "lenet300", "digits", "transformer", "efficientnet_lite0", "resnet32", "resnet56")
@@ -36,11 +38,11 @@ WANTED = {
     "lenet300": Wanted(),
     "digits": Wanted(),
     "transformer": Wanted(one_layer=400),
-    "resnet32": Wanted(one_layer=200, total=50, refit=60, later_total=50),
+    "resnet32": Wanted(one_layer=200, total=50, refit=60, later_total=50, refit_total=40),
     "efficientnet_lite0": Wanted(
-        one_layer=100, mixed=50, total=30, refit=0, tables=False, later_mixed=50, later_total=70
+        one_layer=100, mixed=50, total=30, refit=0, tables=False, later_mixed=50, later_total=70, refit_total=40
     ),
-    "resnet56": Wanted(one_layer=150, mixed=60, total=40, refit=40, later_mixed=40, later_total=60),
+    "resnet56": Wanted(one_layer=150, mixed=60, total=40, refit=40, later_mixed=40, later_total=60, refit_total=40),
 }
 
 Samples = tuple[Tensor, Tensor]
@@ -52,7 +54,8 @@ class Subject(NamedTuple):
     ``judge`` is what the cases are measured on, ``inputs`` the sets that rungs compare predictions on, ``informed`` the
     unlabelled inputs of the informed latents, ``refit`` those that batch norm is re-estimated from, ``training`` what
     compressed networks are trained on, ``more`` a second judge, ``wanted`` the number of cases, ``batch`` the number of
-    inputs a pass, chosen so that the activations stay in the processor's cache.
+    inputs a pass, chosen so that the activations stay in the processor's cache, ``later`` those of the judge's images
+    that networks are judged on after training: where there are no others, they are trained on the rest.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Subject(NamedTuple):
     training: Samples | None = None
     more: Samples | None = None
     batch: int = 256
+    later: slice = slice(None)
 
 
 class Part(nn.Module):
@@ -127,7 +131,7 @@ def _resnet(name: str, folder: Path) -> Subject:
         WANTED[name],
         refit=pool[-POOL:],
         training=(pool, targets),
-        more=judged if name == "resnet20" else None,
+        more=judged if name == "resnet20" else (judged[0][:FEWER], judged[1][:FEWER]),
         batch=16,
     )
 
@@ -161,7 +165,9 @@ def _synthetic(network: nn.Module, images: Tensor, count: int = SYNTHETIC, steps
 def _lenet(folder: Path) -> Subject:
     images, labels = load_data(str(folder / "mnist_t10k"))
     network = population("lenet300", folder)[0]
-    return _mnist("lenet300", network, (images[:-UNLABELLED], labels[:-UNLABELLED]), images[-UNLABELLED:])
+    judge, half = (images[:-UNLABELLED], labels[:-UNLABELLED]), len(images) // 2
+    made = _mnist("lenet300", network, judge, images[-UNLABELLED:], (images[:half], labels[:half]))
+    return made._replace(later=slice(half, None))
 
 
 def _transformer(folder: Path) -> Subject:
@@ -194,16 +200,25 @@ def _digits(folder: Path) -> Subject:
 
 
 def _efficientnet(folder: Path) -> Subject:
-    """128 images to judge, 64 to look at; one image a class, so that the order is a random one."""
+    """128 images to judge, 64 to look at, 512 to train on; one image a class, so that the order is a random one.
+
+    The classes of the images that are trained on are not those that are judged: what the dense network predicts for
+    them takes the place of their labels.
+    """
     network = load_network("efficientnet_lite0").eval()
     weights = torch.load(folder / "weights" / "efficientnet-lite0-57934424.pth", weights_only=True)
     network.load_state_dict(weights)
     network = network.to(memory_format=torch.channels_last)
-    images, labels = imagenet_sample(folder, np.random.default_rng(0).permutation(1000)[:192])
+    order = np.random.default_rng(0).permutation(1000)
+    images, labels = imagenet_sample(folder, order[:192])
+    others, _ = imagenet_sample(folder, order[192 : 192 + DISTILLED])
+    with torch.inference_mode():
+        soft = torch.cat([network(part).softmax(dim=1) for part in others.split(8)])
     judge, unlabelled = (images[:128], labels[:128]), images[128:]
     inputs = {"real": unlabelled, "none": _synthetic(network, images, 16, FEW_STEPS)}
     wanted = WANTED["efficientnet_lite0"]
-    return Subject("efficientnet_lite0", network, judge, inputs, unlabelled, wanted, batch=8)
+    later = {"refit": others[:REFIT], "training": (others, soft.clone())}
+    return Subject("efficientnet_lite0", network, judge, inputs, unlabelled, wanted, batch=8, **later)
 
 
 def imagenet_sample(folder: Path, chosen: np.ndarray) -> Samples:

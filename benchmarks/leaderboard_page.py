@@ -65,7 +65,7 @@ def _gathered(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     seconds = [record["seconds"] for record in records]
     about["seconds"] = {key: sum(second[key] for second in seconds) / len(seconds) for key in seconds[0]}
     about |= {"measured": len(records), "listed": len(listed), "table": _table_cost(folder)}
-    about |= {stage: len(measured(folder, stage)) for stage in ("tuned", "more")}
+    about |= {stage: len(measured(folder, stage)) for stage in ("refit_total", "tuned", "more")}
     return about, rows_of(folder, listed)
 
 
@@ -176,12 +176,14 @@ def _networks(networks: dict[str, Any]) -> str:
     for name, about in networks.items():
         inputs = ", ".join(f"{key} {size}" for key, size in about["inputs"].items())
         refitted = about["wanted"]["refit"]
-        refit = (
-            "—"
-            if not about["norms"]
-            else str(about["measured"] if refitted is None else min(refitted, about["measured"]))
-        )
+        together = about["measured"] if refitted is None else min(refitted, about["measured"])
+        refit = str(together + about["refit_total"]) if about["norms"] else "—"
         judged = f"{about['judge']}" + (f"; {about['judge_more']} JPEG" if about["more"] else "")
+        judged += (
+            ""
+            if about.get("judge_later", about["judge"]) == about["judge"]
+            else f"; after training {about['judge_later']}"
+        )
         done = f"{about['measured']} of {about['listed']}"
         rows.append(
             [

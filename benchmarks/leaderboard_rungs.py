@@ -52,14 +52,16 @@ def rows_of(folder: Path, cases: list[Case]) -> pd.DataFrame:
     later = {
         stage: {record["number"]: record[stage] for record in measured(folder, stage)} for stage in ("tuned", "more")
     }
-    refitted = {record["number"]: record["kl_refit"] for record in measured(folder, "refit")}
+    refits = measured(folder, "refit") + measured(folder, "refit_total")
+    refitted = {record["number"]: record["kl_refit"] for record in refits}
+    later["refit"] = {record["number"]: record["refit"] for record in refits if "refit" in record}
     draws, rows = np.random.default_rng(0), []
     for record in sorted(measured(folder, "cases"), key=lambda record: record["number"]):
         number = record["number"]
         row: dict[str, Any] = {"network": folder.name, "family": record["family"], "case": number}
         row |= {"drop": record["drop"]} | measured_columns("losses", record["losses"])
         for target in ("refit", "tuned", "more"):
-            values = record.get(target) if target == "refit" else later[target].get(number)
+            values = record.get(target, later[target].get(number))
             row |= {} if values is None else measured_columns(target, values)
         seen = predicted(record["distances"])
         row |= seen | record["weights"] | ({"kl_refit": refitted[number]} if number in refitted else {})

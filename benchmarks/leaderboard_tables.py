@@ -62,7 +62,10 @@ def averages(found: pd.DataFrame) -> str:
     ]
     head = ["measure", "looks at", *columns, "mean of the first four"]
     about = f"Of {whole['network'].nunique()} networks, without EfficientNet-Lite0, which has fewer cases and no sums; "
-    return about + "the measures that every one of them has, just compressed and after.\n\n" + table(head, rows)
+    about += "the measures that every one of them has, just compressed and after."
+    for name in list(columns)[len(FAMILIES) :]:
+        about += f" *{name.capitalize()}*: {', '.join(columns[name]['network'].drop_duplicates())}."
+    return about + "\n\n" + table(head, rows)
 
 
 def costs_table(networks: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from leaderboard_cases import LEVELS
 from leaderboard_correlations import FEWEST, NEAR, RESAMPLES
 from leaderboard_measure import REFIT_BATCH, TEMPERATURE, TUNED_ON, TUNING
-from leaderboard_networks import FEW_STEPS, POOL, SIDE, STEPS, SYNTHETIC, UNLABELLED
+from leaderboard_networks import DISTILLED, FEW_STEPS, FEWER, POOL, REFIT, SIDE, STEPS, SYNTHETIC, UNLABELLED
 from leaderboard_sums import INPUTS
 
 HEAD = f"""# Leaderboard
@@ -52,12 +52,17 @@ first (not for one layer alone).
 *After re-estimation*: running statistics from {POOL} unlabelled images in batches of {REFIT_BATCH}, cumulative
 average. *After training*: {TUNED_ON} labelled images once, {TUNED_ON // TUNING.batch_size} steps of
 {TUNING.batch_size}, learning rate {TUNING.learning_rate:g}, momentum {TUNING.momentum:g}, removed weights held at zero.
+Of MNIST there are the 10,000 test images alone: LeNet is trained on labels of the first half, and judged after training
+on the other half. Of ImageNet there is one image a class: EfficientNet is trained on what the dense network predicts
+for {DISTILLED} images that are neither judged nor looked at by a measure, without labels and in as many steps, and
+re-estimated from {REFIT} of these.
 
 Cases of the deeper networks are drawn, because measuring all takes hours; the table says how many there are, and how
 many of these were measured. Families of which fewer than {FEWEST} were measured are left out. EfficientNet's images
 are dear: they are made smaller, to {SIDE} pixels a side instead of the 224 that it was trained on, its synthetic inputs
 are 16 after {FEW_STEPS} steps instead of {SYNTHETIC} after {STEPS}, and it has no sums. JPEG images are the first of
-the test set; networks trained on the originals lose about 10 points on them, dense or compressed.
+the test set, {FEWER:,} of them for ResNet-32 and ResNet-56; networks trained on the originals lose about 10 points on
+them, dense or compressed.
 """
 
 DETAILS_HEAD = f"""# Leaderboard: all numbers
