@@ -161,7 +161,7 @@ def test_a_plan_for_statistics_estimated_anew_reminds_of_them(weights, tmp_path,
     options = [*seen, "--reestimate", "--sparsity", "0.5", "--allocation", "lamp", "--out", file]
     code, out, err = run(monkeypatch, capsys, "plan", weights, *options)
     assert (code, err) == (0, "")
-    assert "statistics re-estimated after pruning" in " ".join(out.split())
+    assert "statistics re-estimated afterwards" in " ".join(out.split())
     code, _, err = run(monkeypatch, capsys, "prune", weights, file, "--out", pruned)
     assert code == 0
     assert "the plan is for batch norm statistics that are estimated anew: add --reestimate" in err
@@ -187,9 +187,9 @@ def test_bits_are_planned_and_written(weights, tmp_path, monkeypatch, capsys):
             assert torch.equal(tensor, before[name])
         else:  # symmetric levels of each output channel
             assert all(len(channel.unique()) <= 2 ** planned[name] - 1 for channel in tensor)
-    code, _, err = run(monkeypatch, capsys, "prune", weights, file, "--out", rounded, "--reestimate")
+    code, _, err = run(monkeypatch, capsys, "prune", weights, file, "--out", rounded, "--compensate")
     assert code == 2
-    assert "the plan is one of bits; leave out --compensate and --reestimate" in err
+    assert "the plan is one of bits, which removes nothing to make up for; leave out --compensate" in err
     code, _, err = run(monkeypatch, capsys, "plan", weights, *options[:6], "--method", "wild", "--size", "0.5x")
     assert code == 2
     assert "method 'wild' cannot be planned; expected one of unstructured, magnitude, n:m, low_rank, bits" in err

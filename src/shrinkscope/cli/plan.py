@@ -222,8 +222,8 @@ def prune(
     if out.suffix.lower() != ".safetensors":
         raise OutputError(f"cannot write {out}: unknown suffix; expected .safetensors")
     made = Plan.load(plan)
-    if made.settings.method == "bits" and (compensate or reestimate):
-        raise CompressionError("the plan is one of bits; leave out --compensate and --reestimate")
+    if made.settings.method == "bits" and compensate:
+        raise CompressionError("the plan is one of bits, which removes nothing to make up for; leave out --compensate")
     if made.settings.reestimate and not reestimate:
         typer.echo(
             "the plan is for batch norm statistics that are estimated anew: add --reestimate --network … --inputs …, "

@@ -246,7 +246,7 @@ def test_a_plan_for_statistics_estimated_anew_predicts_those_of_each_batch(netwo
     expected = predictive_divergence(network, own, judged).kl.value
     assert made.kl.value == pytest.approx(expected, rel=1e-9)
     assert made.kl.value != pytest.approx(plain.kl.value, rel=1e-3)
-    assert "batch norm's statistics re-estimated after pruning." in made.summary()
+    assert "batch norm's statistics re-estimated afterwards." in made.summary()
     assert made.settings.reestimate
 
 
@@ -256,5 +256,17 @@ def test_what_cannot_be_planned_for_statistics_estimated_anew_is_said(network):
         plan(network, inputs=INPUTS, **options)
     with pytest.raises(CompressionError, match="no batch norm statistics to re-estimate: leave out reestimate"):
         plan(nn.Sequential(nn.Linear(4, 3)).double(), inputs=torch.randn(64, 4, dtype=torch.float64), **options)
-    with pytest.raises(CompressionError, match="reestimate is for method='unstructured', not 'bits'"):
-        plan(network, inputs=INPUTS, size="0.5x", method="bits", reestimate=True)
+
+
+@pytest.mark.parametrize("options", [{"method": "bits", "bits": 3.0}, {"method": "n:m", "sparsity": 0.5}])
+def test_choices_for_statistics_estimated_anew_predict_those_of_each_batch(network, options):
+    inputs = torch.cat([INPUTS, INPUTS + 0.3])
+    made = plan(network, inputs=inputs, reestimate=True, **options)
+    own, judged = copy.deepcopy(network), inputs[1::2]
+    made.apply(own)
+    with torch.no_grad():
+        before = own.first(judged)
+        own.norm.running_mean.copy_(before.mean(dim=(0, 2, 3)))
+        own.norm.running_var.copy_(before.var(dim=(0, 2, 3), correction=0))
+    assert made.kl.value == pytest.approx(predictive_divergence(network, own, judged).kl.value, rel=1e-9)
+    assert made.settings.reestimate

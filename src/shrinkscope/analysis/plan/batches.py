@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from shrinkscope.analysis.plan.method_names import UNSTRUCTURED
 from shrinkscope.errors import CompressionError, DataError
 from shrinkscope.performance import synthetic_inputs
 from shrinkscope.performance.data import Inputs, input_batches
@@ -49,20 +48,17 @@ def batches_of(
     return batches, source
 
 
-def for_statistics(model: nn.Module, batches: list[Tensor], methods: Sequence[str]) -> list[Tensor]:
+def for_statistics(model: nn.Module, batches: list[Tensor]) -> list[Tensor]:
     """The batches whose halves are large enough to estimate batch norm's statistics from.
 
     Args:
         model: The network.
         batches: As ``batches_of`` gives them.
-        methods: How the network is compressed.
 
     Raises:
-        CompressionError: If there are no such statistics, or they are not planned for with these methods.
+        CompressionError: If there are no such statistics.
         DataError: If no batch is large enough.
     """
-    if methods != (UNSTRUCTURED,):
-        raise CompressionError(f"reestimate is for method='unstructured', not {','.join(methods)!r}: leave it out")
     if not layers_with_statistics(model):
         raise CompressionError("the network has no batch norm statistics to re-estimate: leave out reestimate")
     large = [batch for batch in batches if len(batch) >= 2 * _LEAST]

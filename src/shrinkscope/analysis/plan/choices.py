@@ -70,7 +70,10 @@ def choices_plan(
         return _unpredicted(weights, ladders, levels, sizes, pricing, total, settings)
     paths = {name: RungPath(CarriedOut(name, weight, ladders[name])) for name, weight in weights.items()}
     halves = [[batch[at::2] for batch in batches] for at in (0, 1)]
-    search, judge = (JointDamage(model, list(weights), half, reading, paths=paths) for half in halves)
+    again = settings.reestimate
+    search, judge = (
+        JointDamage(model, list(weights), half, reading, paths=paths, reestimated=again) for half in halves
+    )
     worth = {name: _worth(name, weight, ladders[name], methods) for name, weight in weights.items()}
     chooser = RungChooser(search, judge, levels, worth, pricing, methods, settings, progress)
     chosen = chooser.under_drop(calibration) if total is None else chooser.choose(total)

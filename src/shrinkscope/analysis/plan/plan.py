@@ -126,7 +126,7 @@ def plan(
     reading = Reading(kind=kind, scale=scale, padding=padding, outputs=outputs)
     batches, source = batches_of(model, inputs, shape, seed, batch_size or _BATCH)
     if reestimate:
-        batches = for_statistics(model, batches, methods)
+        batches = for_statistics(model, batches)
     settings = PlanSettings(
         allocation=allocation,
         sparsity=sparsity,

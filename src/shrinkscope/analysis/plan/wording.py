@@ -89,7 +89,7 @@ def _where(plan: "Plan") -> str:
 def _damage(plan: "Plan") -> list[str]:
     if plan.kl is None:
         return ["No inputs, so no damage is predicted."]
-    after = ", batch norm's statistics re-estimated after pruning" if plan.settings.reestimate else ""
+    after = ", batch norm's statistics re-estimated afterwards" if plan.settings.reestimate else ""
     lines = [f"Predicted joint KL: {_estimate(plan.kl.value, plan.kl.standard_error)} nats{after}."]
     if plan.disagreement is not None:
         share = plan.disagreement
