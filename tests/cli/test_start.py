@@ -84,6 +84,19 @@ def test_a_plain_comparison_imports_nothing_heavy_and_says_the_same(tmp_path, wr
         assert fast[key] == slow[key]
 
 
+def test_types_that_differ_are_compared_without_it(tmp_path):
+    dense, _ = states(torch.float32)
+    _, pruned = states(torch.bfloat16)
+    paths = [as_safetensors(tmp_path, name, state) for name, state in (("dense", dense), ("pruned", pruned))]
+    program = PROGRAM.replace("{heavy}", repr(HEAVY))
+    done = subprocess.run(
+        [sys.executable, "-c", program, "diff", *map(str, paths), "--json"], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.splitlines()[-1] == ""
+    fast, slow = json.loads(done.stdout), json.loads(compare(dense, pruned).to_json())
+    assert (fast["total"], fast["rows"]) == (slow["total"], slow["rows"])
+
+
 def test_the_table_imports_nothing_heavy_either(tmp_path):
     dense, pruned = states(torch.bfloat16)
     paths = [as_safetensors(tmp_path, name, state) for name, state in (("dense", dense), ("pruned", pruned))]

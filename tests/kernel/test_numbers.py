@@ -57,3 +57,26 @@ def test_the_statistics_are_those_of_the_tensors(kind: torch.dtype, other: torch
 def test_another_count_is_refused():
     with pytest.raises(ValueError, match="4 numbers and 3; expected as many"):
         pair_sums(numbers_of(torch.zeros(4)), numbers_of(torch.zeros(3)))
+
+
+@pytest.mark.parametrize(
+    "kinds", [("bfloat16", "float32"), ("float16", "bfloat16"), ("float64", "float16"), ("float32", "float64")]
+)
+def test_types_that_differ_are_widened_without_loss(kinds: tuple[str, str]):
+    generator = torch.Generator().manual_seed(1)
+    # Long enough for several blocks; subnormal, infinite and undefined values among them.
+    sides = [
+        torch.randn(600_001, generator=generator).mul(scale).to(getattr(torch, kind))
+        for kind, scale in zip(kinds, (1.0, 1.25), strict=True)
+    ]
+    for side in sides:
+        side[:6] = torch.tensor([0.0, -0.0, torch.inf, -torch.inf, torch.nan, 3e-8])
+    for exact in (False, True):
+        got = pair_sums(*map(numbers_of, sides), exact=exact)
+        expected = pair_sums(*sides, exact=exact)
+        assert got == expected
+        assert got.bits_differ is None
+    wide = numbers_of(sides[0]).widened("float64").tensor()
+    assert torch.equal(wide.nan_to_num(), sides[0].double().nan_to_num())
+    empty = [numbers_of(side[:0]) for side in sides]
+    assert pair_sums(*empty) == pair_sums(*(side[:0] for side in sides))

@@ -85,6 +85,20 @@ class Numbers(msgspec.Struct, frozen=True):
         """As NumPy's array, without a copy; None for types that NumPy does not know."""
         return self.raw.view(self.type) if self.type in _PLAIN else None
 
+    def widened(self, kind: str) -> Numbers:
+        """The same values in a type that holds all of them.
+
+        Args:
+            kind: ``float32`` or ``float64``; these are of that type, or of a smaller one of 16 or 32 bits.
+        """
+        if self.type == kind:
+            return self
+        if self.type == "bfloat16":  # the upper half of a float32
+            values = np.left_shift(self.raw.view(np.uint16), 16, dtype=np.uint32).view(np.float32)
+        else:
+            values = self.raw.view(self.type)
+        return Numbers(values.astype(kind, copy=False).view(np.uint8), kind)
+
     def tensor(self) -> Tensor:
         """As PyTorch's tensor, without a copy."""
         if not len(self.raw):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import reduce
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeGuard
 
 import msgspec
 
@@ -74,12 +74,8 @@ def pair_sums(
 
     Source: derived here; tests/kernel/test_sums.py against rational arithmetic.
     """
-    if isinstance(dense, Numbers) and isinstance(compressed, Numbers) and dense.type == compressed.type in KINDS:
-        if dense.count != compressed.count:
-            raise ValueError(f"{dense.count} numbers and {compressed.count}; expected as many")
-        if path != "torch" and not isinstance(loaded(), str):
-            place = (dense.address, compressed.address, dense.count, KINDS[dense.type])
-            return _by_kernel(*place, exact=exact, path=path)
+    if path != "torch" and not isinstance(loaded(), str) and _plain(dense) and _plain(compressed):
+        return _numbers_sums(dense, compressed, exact=exact, path=path)
     dense, compressed = as_tensor(dense), as_tensor(compressed)
     if dense.shape != compressed.shape:
         raise ValueError(f"shapes {tuple(dense.shape)} and {tuple(compressed.shape)}; expected the same")
@@ -95,6 +91,25 @@ def pair_sums(
     ]
     bits = _bits_differ(x, y) if x.dtype == y.dtype else None
     return msgspec.structs.replace(reduce(_added, found), bits_differ=bits)
+
+
+def _plain(values: Tensor | Numbers) -> TypeGuard[Numbers]:
+    return isinstance(values, Numbers) and values.type in KINDS
+
+
+def _numbers_sums(dense: Numbers, compressed: Numbers, *, exact: bool, path: InstructionSet | None) -> PairSums:
+    """The kernel's sums, of types that differ in blocks of the wider one."""
+    count = dense.count
+    if count != compressed.count:
+        raise ValueError(f"{count} numbers and {compressed.count}; expected as many")
+    if dense.type == compressed.type:
+        return _by_kernel(dense.address, compressed.address, count, KINDS[dense.type], exact=exact, path=path)
+    wide = "float64" if "float64" in (dense.type, compressed.type) else "float32"
+    found = []
+    for start in range(0, max(count, 1), _CONVERTED):
+        x, y = (side[start : start + _CONVERTED].widened(wide) for side in (dense, compressed))
+        found.append(_by_kernel(x.address, y.address, x.count, KINDS[wide], exact=exact, path=path))
+    return msgspec.structs.replace(reduce(_added, found), bits_differ=None)
 
 
 def _added(first: PairSums, second: PairSums) -> PairSums:
