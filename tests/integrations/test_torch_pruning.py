@@ -11,7 +11,7 @@ import torch
 import torch_pruning
 from torch import nn
 
-from shrinkscope.analysis.plan import Plan, PlanRow, PlanSettings
+from shrinkscope.analysis.plan import Plan, PlanRow, PlanSettings, plan
 from shrinkscope.errors import CompressionError, IntegrationError
 from shrinkscope.integrations.torch_pruning import pruning_ratio_dict, torch_pruning_script
 
@@ -92,3 +92,24 @@ def test_what_it_cannot_be_told_is_refused(network, made, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
     with pytest.raises(IntegrationError, match="torch_pruning cannot be imported .*; pip install torch-pruning"):
         pruning_ratio_dict(made, copy.deepcopy(network), INPUTS)
+
+
+def test_a_plan_of_channels_says_how_many_torch_pruning_removes(network):
+    network.second.weight = nn.Parameter(network.second.weight.detach().clone())
+    inputs = torch.randn(32, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    made = plan(network, method="structured", flops=0.4, inputs=inputs, budget=500.0)
+    gone = {group.name: group.removed for group in made.groups}
+    assert sum(number > 0 for number in gone.values()) > 1
+    smaller = made.narrowed(network)
+    prune(network, pruning_ratio_dict(made, network, INPUTS))
+    found = {name: module.weight.shape for name, module in network.named_modules() if hasattr(module, "weight")}
+    assert found == {name: module.weight.shape for name, module in smaller.named_modules() if hasattr(module, "weight")}
+    assert network(inputs).shape == (32, 10)
+
+
+def test_a_plan_of_channels_that_removes_none_is_refused(network):
+    inputs = torch.randn(8, 1, 6, 6)
+    made = plan(network, method="structured", size="1x", inputs=inputs, budget=50.0, allocation="uniform")
+    assert made.removed == 0
+    with pytest.raises(IntegrationError, match="the plan removes nothing: there is nothing to export"):
+        torch_pruning_script(made)

@@ -88,13 +88,15 @@ def plan(
         typer.Option(
             "--method",
             help="What is chosen for each layer: unstructured, how many weights go; bits, how many bits they get; "
-            "n:m or a pattern such as 2:4; low_rank; several with commas between them: magnitude,bits.",
+            "n:m or a pattern such as 2:4; low_rank; several with commas between them: magnitude,bits; "
+            "structured, how many channels go of each group that has to lose the same ones.",
         ),
     ] = "unstructured",
     allocation: Annotated[
         str,
         typer.Option(
-            help="joint (searches on the predictions), additive, uniform, global, erk, lamp, owl or alpha_pruning."
+            help="joint (searches on the predictions), additive, uniform, global, erk, lamp, owl or alpha_pruning; the "
+            "first three with other methods than unstructured, with structured also global."
         ),
     ] = "joint",
     compensate: Annotated[
@@ -201,6 +203,13 @@ def prune(
         typer.Option("--inputs", metavar="SOURCE", help="Unlabelled inputs, as for plan.", show_default=False),
     ] = None,
     count: Annotated[int, typer.Option("--count", help="Inputs to look at, the first so many.", min=2)] = 512,
+    narrow: Annotated[
+        bool,
+        typer.Option(
+            "--narrow",
+            help="With a plan of channels: write smaller tensors, without the channels, in place of zeros.",
+        ),
+    ] = False,
     damping: Annotated[
         float | None,
         typer.Option(
@@ -210,7 +219,7 @@ def prune(
         ),
     ] = None,
 ) -> None:
-    """Carry out a plan, and write all tensors as safetensors, in their own shapes and types.
+    """Carry out a plan, and write all tensors as safetensors, in their own types and, without --narrow, shapes.
 
     Example: shrinkscope prune dense.npz plan.toml --out pruned.safetensors
     And: shrinkscope prune dense.npz plan.toml --compensate --network resnet20 --inputs x.npz --out pruned.safetensors
@@ -245,8 +254,10 @@ def prune(
             reestimate=reestimate,
             damping=damping,
         )
+    tensors = made.narrowed_tensors(tensors) if narrow else tensors
     save_tensors(out, tensors)
-    typer.echo(f"{out}: {made.done}")
+    gone = f"{made.removed:,} of {made.weights:,} planned weights are gone, with {len(made.vectors)} vectors' entries."
+    typer.echo(f"{out}: {gone if narrow else made.done}")
 
 
 def _shape(text: str | None) -> list[int] | None:

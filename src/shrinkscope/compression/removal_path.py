@@ -63,6 +63,15 @@ class RemovalPath:
             found = torch.lerp(found, self._weights[above], share)
         return torch.where(self.kept(removed), found.view(self.shape), torch.zeros_like(found).view(self.shape))
 
+    def write(self, parameters: Sequence[Tensor], removed: int) -> None:
+        """Make the layer's parameter what it is with so many removed.
+
+        Args:
+            parameters: That one alone.
+            removed: How many go.
+        """
+        parameters[0].copy_(self.weight(removed))
+
     def change(self, gradient: Tensor) -> Tensor:
         """What a function of the weights changes by on the way, to first order.
 

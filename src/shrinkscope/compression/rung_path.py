@@ -1,6 +1,6 @@
 """What the weights of one layer are on each of a few rungs, the mildest first."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -10,19 +10,20 @@ from shrinkscope.compression.quantise import UniformQuantisation
 
 
 class CompressionPath(Protocol):
-    """One layer from dense to the harshest position that it can take."""
+    """One layer, or one group of channels, from dense to the harshest position that it can take."""
 
     @property
     def size(self) -> int:
         """The harshest position; 0 is dense."""
         ...
 
-    def weight(self, removed: int, /) -> Tensor:
-        """The weights at a position, of the layer's shape."""
+    def write(self, parameters: Sequence[Tensor], removed: int, /) -> None:
+        """Make parameters, of which a layer has one and a group of channels several, what they are at a position."""
         ...
 
-    def change(self, gradient: Tensor, /) -> Tensor:
-        """First-order change of a function of the weights, at every position."""
+    @property
+    def change(self) -> Callable[..., Tensor]:
+        """First-order change of a function at every position, from its gradient in each of these parameters."""
         ...
 
     def settle(self, removed: int, /) -> None:
@@ -53,6 +54,15 @@ class RungPath:
             position: 0 is dense.
         """
         return self._rungs[position].detach()
+
+    def write(self, parameters: Sequence[Tensor], position: int, /) -> None:
+        """Make the layer's parameter what it is on a rung.
+
+        Args:
+            parameters: That one alone.
+            position: 0 is dense.
+        """
+        parameters[0].copy_(self.weight(position))
 
     def change(self, gradient: Tensor, /) -> Tensor:
         """What a function of the weights changes by on each rung, to first order.

@@ -8,8 +8,10 @@ from typing import Any, Literal
 from torch import nn
 
 from shrinkscope.analysis.plan import Plan
+from shrinkscope.analysis.plan.method_names import STRUCTURED
 from shrinkscope.analysis.plan.pruning import planned
-from shrinkscope.compression.checks import check_choice
+from shrinkscope.analysis.plan.ranges import numbers_in
+from shrinkscope.compression.checks import check_choice, listing
 from shrinkscope.errors import IntegrationError
 from shrinkscope.integrations.layers import pruned_modules, python_table, title
 
@@ -45,13 +47,15 @@ def pruning_ratio_dict(
     A plan's level is a fraction of the weights of a layer, Torch-Pruning's ratio one of its output channels. Removing
     a fraction r of the channels of every layer leaves (1 − r)² of the weights, because a layer's inputs go with the
     outputs of the one before: r = 1 − √(1 − level) leaves as many weights as the plan says where neighbours have the
-    same level, and the geometric mean of two neighbours' where they differ.
+    same level, and the geometric mean of two neighbours' where they differ. A plan of channels says how many go, and
+    so does its ratio; which ones is for Torch-Pruning's importance to say, and ``Plan.narrowed`` takes the plan's own.
 
     Args:
         plan: The plan.
         model: The network that it is for.
         example_inputs: What the network takes, for Torch-Pruning to trace it.
         ratio: ``weights`` keeps the number of weights so; ``channels`` takes the level itself as fraction of channels.
+            For plans of single weights; a plan of channels has its own.
 
     Returns:
         Module → ratio. Layers whose outputs are added share their channels and get one ratio, the mean over their
@@ -118,6 +122,8 @@ def coupled_ratios(
 
 def _ratios(plan: Plan, ratio: Ratio) -> dict[str, tuple[float, int]]:
     check_choice("ratio", ratio, ("weights", "channels"))
+    if plan.settings.method == STRUCTURED:
+        return _channel_ratios(plan)
     levels = pruned_modules(plan, "Torch-Pruning")
     sizes = {row.layer.removesuffix("weight").removesuffix("."): row.weights for row in plan.rows}
     if any(level == 1 for level in levels.values()):
@@ -126,4 +132,21 @@ def _ratios(plan: Plan, ratio: Ratio) -> dict[str, tuple[float, int]]:
     return {
         name: (level if ratio == "channels" else 1 - math.sqrt(1 - level), sizes[name])
         for name, level in levels.items()
+    }
+
+
+def _channel_ratios(plan: Plan) -> dict[str, tuple[float, int]]:
+    """Of a plan of channels: half a channel less than go, because Torch-Pruning rounds what stays down."""
+    gone = {row.layer: (len(numbers_in(row.channels)), row) for row in plan.rows}
+    unnamed = [layer for layer, (number, _) in gone.items() if number and not layer.endswith(".weight")]
+    if unnamed or not any(number for number, _ in gone.values()):
+        raise IntegrationError(
+            f"Torch-Pruning prunes the weight of a module, and the plan prunes {listing(unnamed)}; plan without it"
+            if unnamed
+            else "the plan removes nothing: there is nothing to export"
+        )
+    return {
+        layer.removesuffix(".weight"): ((number - 0.5) / (row.width or 1), row.weights)
+        for layer, (number, row) in gone.items()
+        if number
     }

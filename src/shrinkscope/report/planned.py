@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from shrinkscope.analysis.plan import Plan, PlanPoint, PlanRow
+from shrinkscope.analysis.plan import Plan, PlanGroup, PlanPoint, PlanRow
+from shrinkscope.analysis.plan.parts import DENSE
 from shrinkscope.report.output import WIDEST, standard_output
 from shrinkscope.report.sheet import Cell, Column, Sheet, quantity_cell, value, whole, words
 from shrinkscope.report.terminal import print_sheet
@@ -51,6 +52,8 @@ def plan_sheet(plan: Plan) -> Sheet:
     Args:
         plan: The plan.
     """
+    if plan.groups:
+        return _groups_sheet(plan.groups)
     make = {"unstructured": _removed, "bits": _bits}.get(plan.settings.method, _choices)
     title, columns, cells = make(plan.rows)
     rows = tuple(
@@ -58,6 +61,31 @@ def plan_sheet(plan: Plan) -> Sheet:
         for row, own in zip(plan.rows, cells, strict=True)
     )
     return Sheet(title=title, columns=(_LAYER, _WEIGHTS, *columns, _ALONE, _SHARE), rows=rows)
+
+
+def _groups_sheet(groups: Sequence[PlanGroup]) -> Sheet:
+    columns = (
+        Column(title="first layer", numeric=False),
+        Column(title="layers", priority=2, meaning="How many layers make these channels, and lose them together."),
+        Column(title="channels", priority=1),
+        Column(title="removed", status="exact", meaning="How many of them go, with all that reads them."),
+        Column(title="as well", numeric=False, status="estimate", meaning=_AS_WELL, priority=3),
+        _ALONE,
+        _SHARE,
+    )
+    rows = tuple(
+        (
+            words(group.name),
+            whole(len(group.layers)),
+            whole(group.channels),
+            whole(group.removed),
+            words("; ".join(group.near)),
+            value(group.cost_alone),
+            value(group.share, "percent"),
+        )
+        for group in groups
+    )
+    return Sheet(title="How many channels of each group to remove", columns=columns, rows=rows)
 
 
 def curve_sheet(plan: Plan) -> Sheet:
@@ -86,8 +114,12 @@ def _removed(rows: Sequence[PlanRow]) -> _Cells:
 
 
 def _bits(rows: Sequence[PlanRow]) -> _Cells:
-    cells = [(words("as it is") if row.bits is None else whole(row.bits),) for row in rows]
-    return "How many bits the weights of each layer get", (Column(title="bits"),), cells
+    columns = (
+        Column(title="bits"),
+        Column(title="as well", numeric=False, status="estimate", meaning=_AS_WELL, priority=3),
+    )
+    cells = [(words(DENSE) if row.bits is None else whole(row.bits), words("; ".join(row.near))) for row in rows]
+    return "How many bits the weights of each layer get", columns, cells
 
 
 def _choices(rows: Sequence[PlanRow]) -> _Cells:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from references.residual import Residual
 from shrinkscope.analysis.plan.damage import JointDamage
+from shrinkscope.analysis.plan.knapsack import CELLS, least_cost
 from shrinkscope.analysis.plan.pricing import Separable
-from shrinkscope.analysis.plan.rungs import CELLS, Level, least_cost, neighbours, search_rungs, uniform_rungs
+from shrinkscope.analysis.plan.rungs import Level, neighbours, search_rungs, uniform_rungs
 from shrinkscope.compression.rung_path import bits_path
 from shrinkscope.errors import CompressionError
 from shrinkscope.performance import Reading

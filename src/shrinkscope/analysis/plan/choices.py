@@ -1,13 +1,15 @@
 """Plans that put every layer on a rung: an N:M pattern, a rank, a number of bits, or whichever of several is best."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from shrinkscope.analysis.plan.carrying import carried_out
+from shrinkscope.analysis.plan.counts import Counts
 from shrinkscope.analysis.plan.damage import JointDamage
 from shrinkscope.analysis.plan.ladder import WIDTHS, Rung, hopeful, ladder
-from shrinkscope.analysis.plan.parts import PlanSettings
+from shrinkscope.analysis.plan.parts import PlanRow, PlanSettings
 from shrinkscope.analysis.plan.pricing import (
     Separable,
     allowed,
@@ -18,7 +20,7 @@ from shrinkscope.analysis.plan.pricing import (
 )
 from shrinkscope.analysis.plan.records import Plan
 from shrinkscope.analysis.plan.rung_chooser import RungChooser
-from shrinkscope.analysis.plan.rung_details import Taken, row_of, rung_details
+from shrinkscope.analysis.plan.rung_details import Said, Taken, rung_details
 from shrinkscope.analysis.plan.rungs import Level, uniform_rungs
 from shrinkscope.analysis.prediction import Calibration
 from shrinkscope.compression.locate import locate
@@ -78,8 +80,43 @@ def choices_plan(
     chooser = RungChooser(search, judge, levels, worth, pricing, methods, settings, progress)
     chosen = chooser.under_drop(calibration) if total is None else chooser.choose(total)
     changing = tuple(methods) != ("bits",)
-    taken = Taken(ladders, sizes, operations if changing else None)
-    return rung_details(chooser, weights, taken, chosen, calibration)
+    taken = Taken(
+        sizes=sizes,
+        operations=operations if changing else None,
+        sparsity=lambda positions: _sparsity(ladders, positions),
+        labels={name: [rung.level for rung in rungs] for name, rungs in ladders.items()},
+    )
+
+    def described(positions: Counts, said: Mapping[str, Said]) -> dict[str, Any]:
+        rows = (row_of(name, w, ladders[name][positions[name]], **said[name]) for name, w in weights.items())
+        return {"rows": tuple(rows)}
+
+    return rung_details(chooser, taken, chosen, calibration, described)
+
+
+def row_of(name: str, weight: Tensor, rung: Rung, **said: object) -> PlanRow:
+    """A row of a plan.
+
+    Args:
+        name: The layer.
+        weight: Its dense weight.
+        rung: What is done to it.
+        said: Predictions, as for ``PlanRow``.
+    """
+    return PlanRow(
+        layer=name,
+        weights=weight.numel(),
+        removed=rung.removed,
+        bits=rung.bits,
+        pattern=rung.pattern,
+        rank=rung.rank,
+        **said,  # type: ignore[arg-type]
+    )
+
+
+def _sparsity(ladders: Mapping[str, Sequence[Rung]], positions: Counts) -> float:
+    removed = sum(ladders[name][rung].removed for name, rung in positions.items())
+    return removed / max(1, sum(rungs[0].numbers for rungs in ladders.values()))
 
 
 class CarriedOut(Sequence[Tensor]):

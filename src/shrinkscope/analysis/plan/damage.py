@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,7 @@ class JointDamage:
         paths: What each layer's weights are for a number removed, or on a rung; None removes the lowest magnitudes.
         prices: Layer → what a weight costs; 1 everywhere when None. All counts are then of what goes in this unit, and
             the nearest number of weights goes.
+        members: Unit → names of the parameters that its path writes; where units are no single weights.
         reestimated: Whether batch norm's statistics will be re-estimated after compression: pruned networks are then
             run with those of each batch.
 
@@ -62,12 +64,16 @@ class JointDamage:
         paths: Mapping[str, CompressionPath] | None = None,
         prices: Mapping[str, int] | None = None,
         *,
+        members: Mapping[str, Sequence[str]] | None = None,
         reestimated: bool = False,
     ) -> None:
         self._network = copy.deepcopy(model).eval()
-        self._parameters = {name: locate(self._network, name).parameter for name in layers}
+        members = members or {name: (name,) for name in layers}
+        self._parameters = {
+            unit: [locate(self._network, name).parameter for name in names] for unit, names in members.items()
+        }
         self._paths: Mapping[str, CompressionPath] = paths or {
-            name: magnitude_path(p.detach().clone()) for name, p in self._parameters.items()
+            name: magnitude_path(p.detach().clone()) for name, (p,) in self._parameters.items()
         }
         self._prices = prices or dict.fromkeys(layers, 1)
         self._device, self._dtype = placement(self._network)
@@ -140,19 +146,21 @@ class JointDamage:
         """
         self._write(counts)
         distance = total_variation_to if bounded else divergence_to
-        gradients = {name: torch.zeros_like(parameter) for name, parameter in self._parameters.items()}
-        parameters = list(self._parameters.values())
+        parameters = [parameter for members in self._parameters.values() for parameter in members]
+        gradients = [torch.zeros_like(parameter) for parameter in parameters]
         for batch, dense in zip(self._batches, self.dense, strict=True):
             with torch.enable_grad():
                 outputs = scores_of("the network", self._network(batch.clone()), self._reading.outputs)
                 loss = distance(dense.to(outputs), outputs, self._reading)
             found = torch.autograd.grad(loss * (len(batch) / self.inputs), parameters, allow_unused=True)
-            for name, gradient in zip(gradients, found, strict=True):
+            for total, gradient in zip(gradients, found, strict=True):
                 if gradient is not None:
-                    gradients[name] += gradient
+                    total += gradient
         self.spent += 3 * self.inputs  # forwards and backwards, the latter counted twice
+        each = iter(gradients)
         return {
-            name: Slope(self._paths[name].change(gradient), self._prices[name]) for name, gradient in gradients.items()
+            name: Slope(self._paths[name].change(*islice(each, len(members))), self._prices[name])
+            for name, members in self._parameters.items()
         }
 
     def settle(self, counts: Counts) -> None:
@@ -171,7 +179,7 @@ class JointDamage:
         with torch.no_grad():
             for name, removed in self.weights(counts).items():
                 if self._written[name] != removed:
-                    self._parameters[name].copy_(self._paths[name].weight(removed))
+                    self._paths[name].write(self._parameters[name], removed)
                     self._written[name] = removed
 
     def _start(self, counts: Counts) -> int:
@@ -210,7 +218,7 @@ class JointDamage:
         except (UntraceableError, DataError, RuntimeError) as error:
             self.reason = str(error)
             return None
-        self._uses = {name: steps.first_use(parameter) for name, parameter in self._parameters.items()}
+        self._uses = {name: _first(steps, members) for name, members in self._parameters.items()}
         return steps
 
     def _held_positions(self) -> list[int]:
@@ -227,3 +235,9 @@ class JointDamage:
 
     def _placed(self, batch: Tensor) -> Tensor:
         return batch.detach().to(device=self._device, dtype=self._dtype if batch.is_floating_point() else None)
+
+
+def _first(steps: Steps, parameters: Sequence[nn.Parameter]) -> int | None:
+    """The first step that one of several parameters takes part in; None when no step does."""
+    uses = (steps.first_use(parameter) for parameter in parameters)
+    return min((use for use in uses if use is not None), default=None)

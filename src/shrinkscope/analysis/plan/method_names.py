@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from shrinkscope.compression.pattern import as_pattern
 from shrinkscope.errors import CompressionError
 
-METHODS = ("unstructured", "magnitude", "n:m", "low_rank", "bits")
+METHODS = ("unstructured", "magnitude", "n:m", "low_rank", "bits", "structured")
 """Names of methods; a single pattern, such as ``2:4``, is one, too."""
 
-UNSTRUCTURED = "unstructured"
+UNSTRUCTURED, STRUCTURED = "unstructured", "structured"
 
 
 def as_methods(method: str | Sequence[str]) -> tuple[str, ...]:
@@ -21,7 +21,7 @@ def as_methods(method: str | Sequence[str]) -> tuple[str, ...]:
         Their names, each once: ``unstructured`` if that is all, and ``magnitude`` for it among others.
 
     Raises:
-        CompressionError: If one is unknown or given twice, or there is none.
+        CompressionError: If one is unknown or given twice, or there is none, or channels are to be mixed with others.
     """
     names = [part.strip() for part in method.split(",")] if isinstance(method, str) else list(method)
     for name in names:
@@ -34,6 +34,11 @@ def as_methods(method: str | Sequence[str]) -> tuple[str, ...]:
     twice = sorted({name for name in found if found.count(name) > 1})
     if twice or not found:
         raise CompressionError(f"method {', '.join(twice)} is given twice" if twice else "no method is given")
+    if STRUCTURED in found and len(found) > 1:
+        raise CompressionError(
+            f"structured is planned alone, because channels that go take the weights of other layers with them; "
+            f"found {', '.join(names)}"
+        )
     return (UNSTRUCTURED,) if found == ("magnitude",) else found
 
 

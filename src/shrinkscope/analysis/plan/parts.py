@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from shrinkscope.analysis.plan.ranges import numbers_in
 from shrinkscope.quantity import Quantity
 
 Verdict = Literal["reached", "infeasible", "unpredicted"]
@@ -21,6 +22,9 @@ class PlanRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         bits: Bits that each weight gets, with a step for each output channel; None leaves them as they are.
         pattern: N:M, such as ``"2:4"``: of every M weights in a row the N largest stay; None without one.
         rank: Rank of the layer's matrix, stored as two factors; None leaves it whole.
+        width: Number of output channels, in a plan of channels.
+        channels: Those of them that go, such as ``"0,3,5-8"``, with all that reads them; empty where none do.
+        inputs: Columns of inputs that go with the channels of others, likewise.
         cost_alone: Predicted KL in nats when this layer alone is pruned so; None without inputs.
         share: Share of the damage: what the joint KL falls by when this layer is left dense, over the sum of that
             of all layers; None without inputs or damage.
@@ -37,6 +41,9 @@ class PlanRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     bits: int | None = None
     pattern: str | None = None
     rank: int | None = None
+    width: int | None = None
+    channels: str = ""
+    inputs: str = ""
     cost_alone: float | None = None
     share: float | None = None
     lower: float | None = None
@@ -56,10 +63,54 @@ class PlanRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def choice(self) -> str:
         """What is done to the layer, in words: ``"2:4 and 4 bits"``, ``"rank 12"``; ``"as it is"`` if nothing."""
+        if self.width is not None:
+            return self._narrowed
         pruned = self.pattern or (f"{100 * self.level:.0f} % removed" if self.removed else None)
         ranked = None if self.rank is None else f"rank {self.rank}"
         rounded = None if self.bits is None else f"{self.bits} bits"
         return " and ".join(part for part in (pruned, ranked, rounded) if part) or DENSE
+
+    @property
+    def _narrowed(self) -> str:
+        gone = len(numbers_in(self.channels))
+        parts = [f"{gone} of {self.width} channels"] if gone else []
+        parts += [f"{len(numbers_in(self.inputs))} inputs"] if self.inputs else []
+        return " and ".join(parts) or DENSE
+
+
+class PlanGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Channels that several layers share, of which some go.
+
+    Attributes:
+        name: The first layer that makes them.
+        layers: All layers that make them.
+        channels: How many there are.
+        removed: How many of them go.
+        cost_alone: Predicted KL in nats when these alone go.
+        share: Share of the damage: what the joint KL falls by when none of them goes, over the sum of that of all
+            groups; None without damage.
+        near: Other numbers that move the joint KL by less than its standard error, the others as planned.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    channels: int
+    removed: int
+    cost_alone: float | None = None
+    share: float | None = None
+    near: tuple[str, ...] = ()
+
+
+class PlanVector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A bias, or a weight or bias of batch norm, of which the entries of removed channels go.
+
+    Attributes:
+        name: Of the parameter.
+        channels: The entries that go, such as ``"0,3,5-8"``.
+    """
+
+    name: str
+    channels: str
 
 
 class PlanPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

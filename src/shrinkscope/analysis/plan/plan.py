@@ -10,12 +10,13 @@ from torch import nn
 
 from shrinkscope.analysis.plan.allocations import DATA_FREE, NAMES, Allocation, Allocations
 from shrinkscope.analysis.plan.batches import batches_of, for_statistics
+from shrinkscope.analysis.plan.channels.planning import channels_plan
 from shrinkscope.analysis.plan.choices import choices_plan
 from shrinkscope.analysis.plan.chooser import Chooser
 from shrinkscope.analysis.plan.counts import Counts
 from shrinkscope.analysis.plan.damage import JointDamage
 from shrinkscope.analysis.plan.details import details
-from shrinkscope.analysis.plan.method_names import UNSTRUCTURED, as_methods
+from shrinkscope.analysis.plan.method_names import STRUCTURED, UNSTRUCTURED, as_methods
 from shrinkscope.analysis.plan.parts import PlanRow, PlanSettings
 from shrinkscope.analysis.plan.prices import Budget, byte_budget, flop_budget, in_units
 from shrinkscope.analysis.plan.records import Plan
@@ -91,7 +92,9 @@ def plan(
             bits with a step for each output channel; ``n:m`` keeps 6 of 8, 4 of 8, 2 of 4, 2 of 8, 1 of 4 or 1 of 8
             weights in a row, a single pattern such as ``2:4`` that one; ``low_rank`` makes it a product of two factors.
             Several, in a sequence or with commas between them, choose among all of theirs, ``magnitude`` being
-            unstructured pruning by 25 to 95 % there; with ``bits`` also pruned layers are rounded.
+            unstructured pruning by 25 to 95 % there; with ``bits`` also pruned layers are rounded. ``structured``,
+            alone, chooses how many channels go of each group of coupled ones; there ``global`` is an allocation, too,
+            and what is counted is what the network takes without them.
         allocation: ``joint`` searches on the predictions with all layers pruned together. The others are baselines:
             ``additive`` (inputs), ``owl`` (inputs), ``uniform``, ``global``, ``erk``, ``lamp``, ``alpha_pruning``.
         compensate: Whether the weights that stay make up for those that go, as in ``CompensatedPruning``, with the
@@ -145,6 +148,8 @@ def plan(
         method=",".join(methods),
         bits=bits,
     )
+    if methods == (STRUCTURED,):
+        return channels_plan(model, weights, batches, reading, settings, calibration, progress)
     if methods != (UNSTRUCTURED,):
         return choices_plan(model, weights, batches, reading, settings, methods, calibration, progress)
     target = _target(model, weights, sparsity, size, flops, batches)

@@ -6,6 +6,8 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
+from shrinkscope.analysis.plan.counts import Counts
+from shrinkscope.analysis.plan.knapsack import least_cost
 from shrinkscope.analysis.plan.ladder import Rung
 from shrinkscope.analysis.plan.parts import PlanSettings
 from shrinkscope.analysis.plan.prices import as_bytes, counted_operations
@@ -38,6 +40,10 @@ class Pricing(Protocol):
         """What moving some units to other rungs adds."""
         ...
 
+    def cheapest(self, costs: Mapping[str, Sequence[float]], total: int, /) -> Counts:
+        """Rungs of little summed cost within so much."""
+        ...
+
 
 class Separable(NamedTuple):
     """Prices that add up: ``table`` is layer → price of each rung, ``others`` what everything unplanned costs."""
@@ -66,6 +72,18 @@ class Separable(NamedTuple):
             moves: Layer → its new rung.
         """
         return sum(self.table[name][rung] - self.table[name][now[name]] for name, rung in moves.items())
+
+    def cheapest(self, costs: Mapping[str, Sequence[float]], total: int, /) -> Counts:
+        """The rungs of least summed cost within so much.
+
+        Args:
+            costs: Layer → cost of each of its rungs; infinite where it is not to be chosen.
+            total: Most that all layers may cost together.
+
+        Raises:
+            CompressionError: If the cheapest rungs are beyond that.
+        """
+        return least_cost(costs, self.table, total)
 
 
 def size_pricing(model: nn.Module, ladders: Mapping[str, Sequence[Rung]]) -> Separable:

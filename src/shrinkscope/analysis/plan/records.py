@@ -8,14 +8,26 @@ import msgspec
 from torch import Tensor, nn
 
 from shrinkscope.analysis.plan.carrying import carried_out, kept_by
+from shrinkscope.analysis.plan.channel_mask import without_channels
 from shrinkscope.analysis.plan.document import toml_text
-from shrinkscope.analysis.plan.method_names import UNSTRUCTURED, as_methods
-from shrinkscope.analysis.plan.parts import DENSE, PlanPoint, PlanRow, PlanSettings, Rival, Verdict
+from shrinkscope.analysis.plan.method_names import STRUCTURED, UNSTRUCTURED, as_methods
+from shrinkscope.analysis.plan.narrowing import narrowed, narrowed_tensors
+from shrinkscope.analysis.plan.parts import (
+    DENSE,
+    PlanGroup,
+    PlanPoint,
+    PlanRow,
+    PlanSettings,
+    PlanVector,
+    Rival,
+    Verdict,
+)
 from shrinkscope.analysis.plan.pruning import planned, refuse_blind, refuse_mask
+from shrinkscope.analysis.plan.ranges import numbers_in
 from shrinkscope.analysis.plan.readable import with_levels, without_levels
 from shrinkscope.analysis.plan.wording import done_in_words, plan_in_words
 from shrinkscope.analysis.prediction import Prediction
-from shrinkscope.compression import Mask, compensated_to_counts, write_weights
+from shrinkscope.compression import Mask, compensated_to_counts, prune, write_weights
 from shrinkscope.errors import CompressionError, OutputError, StoreError
 from shrinkscope.files import json_text, write_text
 from shrinkscope.latent import Precisions
@@ -39,6 +51,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         notes: What else to know, a sentence each.
         size: Bytes of the network as planned; None in a plan of how many weights go.
         operations: Floating-point operations of a pass over one input, where they are known and change.
+        groups: Which channels go together and how many of them do, in a plan of channels.
+        vectors: Biases and weights of batch norm whose entries go with them.
     """
 
     rows: tuple[PlanRow, ...]
@@ -54,6 +68,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     notes: tuple[str, ...] = ()
     size: int | None = None
     operations: int | None = None
+    groups: tuple[PlanGroup, ...] = ()
+    vectors: tuple[PlanVector, ...] = ()
 
     @property
     def weights(self) -> int:
@@ -75,7 +91,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return {row.layer: row.level for row in self.rows}
 
     def mask(self, model: nn.Module | Mapping[str, Tensor]) -> Mask:
-        """The mask that keeps the largest magnitudes of each layer, or of each M weights in a row.
+        """The mask that keeps the largest magnitudes of each layer, or of each M weights in a row, or whole channels.
+
+        A plan of channels masks biases and batch norm, too: they would put something out where weights are zero.
 
         Args:
             model: The network that the plan is for, or its weights by name.
@@ -85,6 +103,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 weights, or they do not go by magnitude.
         """
         refuse_mask(self.rows, self.settings)
+        if self.settings.method == STRUCTURED:
+            return self._without_channels(model)
         return kept_by(self._planned(model), {row.layer: row for row in self.rows})
 
     def compressed(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -99,6 +119,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """
         refuse_blind(self.settings)
         found = self._planned(weights)
+        if self.settings.method == STRUCTURED:
+            return self._without_channels(weights).applied_to(weights)
         return {**weights, **{row.layer: carried_out(row.layer, found[row.layer], row) for row in self.rows}}
 
     def apply(self, model: nn.Module, *, precisions: Precisions | None = None, damping: float | None = None) -> Mask:
@@ -125,6 +147,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 "leave them out"
             )
         weights = self._planned(model)
+        if self.settings.method == STRUCTURED:
+            return prune(model, self._without_channels(model))
         if precisions is None:
             new = self.compressed(weights)
             mask = kept_by(weights, {row.layer: row for row in self.rows})
@@ -136,6 +160,46 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         mask, moved = compensated_to_counts(weights, counts, precisions, damping=damping)
         write_weights(model, moved)
         return mask
+
+    def narrowed_tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """All tensors of a network without the channels that a plan of channels removes, as ``narrowed`` has them.
+
+        Args:
+            tensors: Parameters and buffers by name.
+
+        Raises:
+            CompressionError: If the plan is none of channels, or is for another network.
+        """
+        self._check_channels()
+        self._planned(tensors)
+        return narrowed_tensors(tensors, self.rows, self.vectors)
+
+    def narrowed(self, model: nn.Module) -> nn.Module:
+        """A copy of a network that is physically smaller: without the channels that a plan of channels removes.
+
+        It gives what the network gives that ``apply`` has set to zero.
+
+        Args:
+            model: The network that the plan is for; left as it is. Code with numbers of channels written into it
+                (shortcuts padded to so many) does not run with fewer; what ``apply`` makes of it does.
+
+        Raises:
+            CompressionError: If the plan is none of channels, or is for another network.
+        """
+        self._check_channels()
+        self._planned(model)
+        return narrowed(model, self.rows, self.vectors)
+
+    def _check_channels(self) -> None:
+        if self.settings.method != STRUCTURED:
+            raise CompressionError(
+                f"the plan is one of {self.settings.method}: only plans of channels, method='structured', make layers "
+                "narrower"
+            )
+
+    def _without_channels(self, model: nn.Module | Mapping[str, Tensor]) -> Mask:
+        tensors = dict(model.named_parameters()) if isinstance(model, nn.Module) else model
+        return without_channels({**tensors, **self._planned(model)}, self.rows, self.vectors)
 
     def _planned(self, model: nn.Module | Mapping[str, Tensor]) -> dict[str, Tensor]:
         return planned(model, {row.layer: row.weights for row in self.rows})
@@ -186,6 +250,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         try:
             found = msgspec.convert(without_levels(decode(Path(path).read_bytes())), cls)
             as_methods(found.settings.method)
+            for text in [row.channels for row in found.rows] + [one.channels for one in found.vectors]:
+                numbers_in(text)
         except StoreError as error:
             raise StoreError(f"the plan in {path} contradicts itself: {error}") from error
         except (OSError, msgspec.MsgspecError, ValueError, CompressionError) as error:

@@ -10,7 +10,7 @@ from shrinkscope.analysis.plan.counts import Counts
 from shrinkscope.analysis.plan.damage import JointDamage
 from shrinkscope.analysis.plan.parts import PlanSettings
 from shrinkscope.analysis.plan.pricing import Pricing
-from shrinkscope.analysis.plan.rungs import Level, least_cost, neighbours, search_rungs, uniform_rungs
+from shrinkscope.analysis.plan.rungs import Level, neighbours, search_rungs, uniform_rungs
 from shrinkscope.analysis.plan.target import predicted_drop
 from shrinkscope.analysis.prediction import Calibration
 from shrinkscope.errors import CompressionError
@@ -46,6 +46,8 @@ class RungChooser:
         methods: Names of the methods that are mixed.
         settings: The allocation that was asked for, the tolerance and the budget of the search.
         progress: Called with the share that is done.
+        simple: The allocations beside ``additive`` within a price, by name; when None the mildest level that all layers
+            can share.
     """
 
     def __init__(
@@ -58,16 +60,18 @@ class RungChooser:
         methods: Sequence[str],
         settings: PlanSettings,
         progress: Callable[[float], None] | None = None,
+        simple: Callable[[int], dict[str, Counts]] | None = None,
     ) -> None:
         self.search, self.judge, self.levels, self.pricing = search, judge, levels, pricing
         self.methods, self.settings = methods, settings
-        self._hopeful, self._progress = hopeful, progress
+        self._hopeful, self._progress, self._simple = hopeful, progress, simple
 
     @cached_property
     def costs(self) -> dict[str, tuple[float, ...]]:
         """Layer → KL in nats on each rung, alone; infinite on those that are not worth a pass."""
-        # With several methods there are many rungs, and a curve is read off all of them.
-        first = max(1, round(self.search.batches * _CURVE_BATCHES)) if self._mixed else None
+        # With several methods, or numbers of channels, there are many rungs, and a curve is read off all of them.
+        many = self._mixed or self._simple is not None
+        first = max(1, round(self.search.batches * _CURVE_BATCHES)) if many else None
         dense = dict.fromkeys(self.levels, 0)
         self.search.distances(dense, rebase=True)
 
@@ -93,7 +97,9 @@ class RungChooser:
             name: [level if self._offers(methods, level) else found[0] for level in found]
             for name, found in self.levels.items()
         }
-        starts = {"additive": self._additive(costs, total)}
+        starts = {"additive": self.pricing.cheapest(costs, total)}
+        if self._simple is not None:
+            return starts | self._simple(total)
         even = uniform_rungs(levels, self.pricing, total)
         if even:
             best = even.popitem()[1] if len(even) == 1 else min(even.values(), key=self._moved)
@@ -161,7 +167,7 @@ class RungChooser:
         Args:
             total: Most that all may cost together.
         """
-        return self._additive(self.costs, total)
+        return self.pricing.cheapest(self.costs, total)
 
     def beside(self, name: str, rung: int) -> list[int]:
         """The next milder and the next harsher rung of a layer on the front of price against cost.
@@ -204,9 +210,6 @@ class RungChooser:
             self.search, self.judge, starts, costs, self.pricing, total, budget, self._progress, fronts
         )
         return found.positions, found.start
-
-    def _additive(self, costs: Mapping[str, Sequence[float]], total: int) -> Counts:
-        return least_cost(costs, self.pricing.table, total)
 
     def _costs_of(self, methods: Sequence[str] | None) -> Mapping[str, Sequence[float]]:
         if methods is None:

@@ -1,13 +1,13 @@
 """A choice of rungs, with everything that is said of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict
 
-from torch import Tensor
+import msgspec
 
 from shrinkscope.analysis.plan.counts import Counts
-from shrinkscope.analysis.plan.ladder import Rung
-from shrinkscope.analysis.plan.parts import PlanPoint, PlanRow, Rival, Verdict
-from shrinkscope.analysis.plan.pricing import Separable
+from shrinkscope.analysis.plan.parts import PlanPoint, Rival, Verdict
+from shrinkscope.analysis.plan.pricing import Pricing
 from shrinkscope.analysis.plan.records import Plan
 from shrinkscope.analysis.plan.rung_chooser import Chosen, RungChooser
 from shrinkscope.analysis.prediction import Calibration
@@ -17,17 +17,20 @@ _AROUND = (1.25, 1.1, 1.0, 0.9, 0.8)  # prices of the curve, as shares of the ch
 _COLLAPSED = 0.5  # share of changed classes, as for plans of weights
 
 
-class Taken:
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
     """What a choice takes, in all that can be counted.
 
-    Args:
-        ladders: Layer → its rungs.
+    Attributes:
         sizes: In bytes.
         operations: In operations; None where they are not known or never change.
+        sparsity: Fraction of the planned weights that is gone.
+        labels: Layer or group → what its rungs are called.
     """
 
-    def __init__(self, ladders: Mapping[str, tuple[Rung, ...]], sizes: Separable, operations: Separable | None) -> None:
-        self.ladders, self.sizes, self._operations = ladders, sizes, operations
+    sizes: Pricing
+    operations: Pricing | None
+    sparsity: Callable[[Counts], float]
+    labels: Mapping[str, Sequence[str]]
 
     def size(self, positions: Counts) -> int:
         """Bytes of the network.
@@ -37,59 +40,42 @@ class Taken:
         """
         return self.sizes.others + self.sizes.of(positions)
 
-    def operations(self, positions: Counts) -> int | None:
+    def operations_of(self, positions: Counts) -> int | None:
         """Operations of a pass over one input; None where they are not known or never change.
 
         Args:
             positions: Layer → rung.
         """
-        return None if self._operations is None else self._operations.others + self._operations.of(positions)
-
-    def sparsity(self, positions: Counts) -> float:
-        """Fraction of the planned weights removed.
-
-        Args:
-            positions: Layer → rung.
-        """
-        removed = sum(self.ladders[name][rung].removed for name, rung in positions.items())
-        return removed / max(1, sum(rungs[0].numbers for rungs in self.ladders.values()))
+        return None if self.operations is None else self.operations.others + self.operations.of(positions)
 
 
-def row_of(name: str, weight: Tensor, rung: Rung, **said: object) -> PlanRow:
-    """A row of a plan.
+class Said(TypedDict):
+    """What is predicted of one layer or group: as in ``PlanRow``."""
 
-    Args:
-        name: The layer.
-        weight: Its dense weight.
-        rung: What is done to it.
-        said: Predictions, as for ``PlanRow``.
-    """
-    return PlanRow(
-        layer=name,
-        weights=weight.numel(),
-        removed=rung.removed,
-        bits=rung.bits,
-        pattern=rung.pattern,
-        rank=rung.rank,
-        **said,  # type: ignore[arg-type]
-    )
+    cost_alone: float
+    share: float | None
+    near: tuple[str, ...]
+
+
+Described = Callable[[Counts, Mapping[str, Said]], dict[str, Any]]
+"""From rungs, and what is predicted of each, to the fields of a plan that say what is done."""
 
 
 def rung_details(
     chooser: RungChooser,
-    weights: Mapping[str, Tensor],
     taken: Taken,
     chosen: Chosen,
     calibration: Calibration | None,
+    described: Described,
 ) -> Plan:
     """Measure a choice on the inputs that were not searched on, layer by layer and against its rivals.
 
     Args:
         chooser: What chose it.
-        weights: Layer → dense weight.
         taken: What choices take.
         chosen: Its rungs.
         calibration: Predicts the difference from the joint KL.
+        described: Makes the plan's rows.
     """
     positions, judge, settings = chosen.positions, chooser.judge, chooser.settings
     others = _others(chooser, chosen)
@@ -103,9 +89,9 @@ def rung_details(
         Rival(allocation=name, kl=divergence_of(other).kl, excess=mean_over_samples(other.kl - found.kl, "nats"))
         for name, other in ((name, judge.distances(rungs)) for name, rungs in others.items())
     )
-    rows = _rows(chooser, weights, taken, positions, float(found.kl.mean()), means.kl.standard_error or 0.0)
+    said = _said(chooser, taken, positions, float(found.kl.mean()), means.kl.standard_error or 0.0)
     return Plan(
-        rows=rows,
+        **described(positions, said),
         settings=settings,
         start=chosen.start,
         kl=means.kl,
@@ -117,7 +103,7 @@ def rung_details(
         verdict=verdict,
         notes=_notes(chooser, chosen, collapsed=collapsed, vain=vain),
         size=taken.size(positions),
-        operations=taken.operations(positions),
+        operations=taken.operations_of(positions),
     )
 
 
@@ -145,9 +131,7 @@ def _notes(chooser: RungChooser, chosen: Chosen, *, collapsed: bool, vain: bool)
     return tuple(notes)
 
 
-def _rows(
-    chooser: RungChooser, weights: Mapping[str, Tensor], taken: Taken, positions: Counts, total: float, error: float
-) -> tuple[PlanRow, ...]:
+def _said(chooser: RungChooser, taken: Taken, positions: Counts, total: float, error: float) -> dict[str, Said]:
     judge = chooser.judge
 
     def kl(moves: Mapping[str, int]) -> float:
@@ -159,29 +143,24 @@ def _rows(
     judge.distances(dense, rebase=True)
     alone = {name: float(judge.distances(dense | {name: rung}).kl.mean()) for name, rung in positions.items()}
     everything = sum(relieved.values())
-    return tuple(
-        row_of(
-            name,
-            weight,
-            taken.ladders[name][positions[name]],
+    return {
+        name: Said(
             cost_alone=alone[name],
             share=relieved[name] / everything if everything > 0 else None,
             near=near[name],
         )
-        for name, weight in weights.items()
-    )
+        for name in positions
+    }
 
 
 def _near(
     chooser: RungChooser, taken: Taken, positions: Counts, same: Callable[[Mapping[str, int]], bool]
 ) -> dict[str, tuple[str, ...]]:
     """The next milder and the next harsher rung of each layer, where they may as well be taken."""
-    if tuple(chooser.methods) == ("bits",):
-        return dict.fromkeys(positions, ())
     found = {}
     for name, position in positions.items():
         beside = chooser.beside(name, position)
-        found[name] = tuple(taken.ladders[name][rung].level for rung in beside if same({name: rung}))
+        found[name] = tuple(taken.labels[name][rung] for rung in beside if same({name: rung}))
     return found
 
 
@@ -199,7 +178,7 @@ def _curve(chooser: RungChooser, taken: Taken, positions: Counts) -> tuple[PlanP
             PlanPoint(
                 sparsity=taken.sparsity(rungs),
                 size=taken.size(rungs),
-                operations=taken.operations(rungs),
+                operations=taken.operations_of(rungs),
                 kl=means.kl,
                 disagreement=means.disagreement,
             )

@@ -72,6 +72,12 @@ def _choices(plan: "Plan") -> str:
 
 
 def _where(plan: "Plan") -> str:
+    if plan.groups:
+        return (
+            "Gone: "
+            + "; ".join(f"{group.name} {group.removed} of {group.channels} channels" for group in plan.groups[:_ALL])
+            + (f"; and {len(plan.groups) - _ALL} groups more." if len(plan.groups) > _ALL else ".")
+        )
     if plan.settings.method not in ("bits", "unstructured"):
         return "; ".join(f"{row.layer} {row.choice}" for row in plan.rows[:_ALL]) + (
             f"; and {len(plan.rows) - _ALL} more." if len(plan.rows) > _ALL else "."

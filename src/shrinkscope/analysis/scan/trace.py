@@ -2,10 +2,12 @@
 
 import copy
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.conv import _ConvNd
 
 from shrinkscope.analysis.scan.coupling import coupling
 from shrinkscope.analysis.scan.multiply_adds import multiply_adds
@@ -147,6 +149,24 @@ class Steps:
                 alive.pop(finished, None)
         return self.result(environment)
 
+    def values(self, inputs: Tensor) -> Iterator[tuple[fx.Node, tuple[Any, ...], dict[str, Any], object]]:
+        """Run all steps once, and show each of them.
+
+        Args:
+            inputs: A batch; the first step to write into it writes into it.
+
+        Yields:
+            The step, what went in, positional and by name, and what came out.
+        """
+        environment = self.start(inputs)
+        for position, node in enumerate(self.nodes):
+            arguments, options = ((), {}) if node.op == "placeholder" else self._arguments(node, environment)
+            if node.op != "placeholder":
+                environment[node] = self._value(node, environment)
+            yield node, arguments, options, environment[node]
+            for finished in self._done_after[position]:
+                environment.pop(finished, None)
+
     def coupling(self, position: int) -> str | None:
         """With what the outputs of a surveyed step share their channels, in words; None when they are its own."""
         tensors = frozenset(node for node, size in self._bytes.items() if size)
@@ -228,6 +248,11 @@ class _Tracer(fx.Tracer):
         super().__init__()
         self._outputs = outputs
         self.finds_scores = False
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Also layers of their own forward, which may look at shapes: a convolution that pads its inputs first."""
+        own = isinstance(m, (_ConvNd, nn.Linear)) and not any(True for _ in m.children())
+        return own or super().is_leaf_module(m, module_qualified_name)
 
     def create_arg(self, a: Any) -> Any:
         try:
