@@ -40,7 +40,8 @@ def table(outcome: Outcome) -> pd.DataFrame:
 
 
 def networks(outcome: Outcome) -> dict[str, bytes]:
-    files = sorted(outcome.networks.rglob("*.safetensors"))
+    # A kill in the middle of a write leaves its temporary file behind, whose name begins with a dot.
+    files = sorted(file for file in outcome.networks.rglob("*.safetensors") if not file.name.startswith("."))
     return {str(file.relative_to(outcome.networks)): file.read_bytes() for file in files}
 
 
