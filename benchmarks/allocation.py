@@ -1,23 +1,25 @@
 """Accuracy after one-shot pruning, by who chose the sparsity of each layer: writes docs/allocation.md.
 
-    python benchmarks/allocation.py NETWORK LEVEL … [--seeds 0 1 2] [--for PURPOSE …] [--untrained]
+    python benchmarks/allocation.py NETWORK LEVEL … [--seeds 0 1 2] [--for PURPOSE …] [--untrained] [--again]
     python benchmarks/allocation.py --page     writes the page again from what was measured
 
 Each choice is carried out in several ways: the lowest magnitudes go, or the weights that the others can make up for;
 batch norm's statistics as they were, or re-estimated; with brief training, or without. PURPOSE is what is planned for:
 magnitude, compensated, reestimated or compensated-reestimated. What is finished is kept in
-docs/allocation/NETWORK.json.
+docs/allocation/NETWORK.json; --again carries out what was chosen earlier in the ways that are missing there.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
 from allocation_page import page
+from allocation_rows import packed, percent, read_rows
 from allocation_subjects import NAMES, Subject, subject
 from torch import Tensor, nn
 
@@ -39,21 +41,21 @@ from shrinkscope.weights import compressible
 DATA, RESULTS, PAGE = Path("../shared/data"), Path("docs/allocation"), Path("docs/allocation.md")
 BUDGET, BATCH = 40_000, 64
 TUNING, TUNED_ON = Training(epochs=1, batch_size=64, learning_rate=0.01), 1280
-COMPENSATED, REESTIMATED = "compensated", "reestimated"
+MAGNITUDE, COMPENSATED, REESTIMATED = "magnitude", "compensated", "reestimated"
 # What is planned beside the search; all allocations where nothing is named, which are then carried out in every way.
 BESIDE = {
-    "magnitude": (),
+    MAGNITUDE: (),
     COMPENSATED: ("uniform", "additive"),
     REESTIMATED: ("additive",),
     f"{COMPENSATED}-{REESTIMATED}": ("additive",),
 }
 
 
-def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Percent of images whose class is found."""
+def right(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Whether the class of each image is found."""
     with torch.inference_mode():
         found = torch.cat([network(part).argmax(dim=1) for part in images.split(BATCH)])
-    return 100 * float((found == labels).double().mean())
+    return found == labels
 
 
 class Bench:
@@ -68,7 +70,7 @@ class Bench:
         known = {key: value for key, value in compressible(self.network).items() if plain or key in self.precisions}
         self.weights = {key: value.detach().clone() for key, value in known.items()}
         self.sizes = {key: value.numel() for key, value in self.weights.items()}
-        self.dense = accuracy(self.network, *given.judge)
+        self.dense = percent(right(self.network, *given.judge))
         self._paths: dict[str, RemovalPath] = {}
 
     @property
@@ -115,68 +117,96 @@ class Bench:
                     "counts": choice.counts,
                 }
 
-    def outcomes(self, counts: Counts, purpose: str, *, plain: bool = False) -> dict[str, float]:
-        """Accuracy by the way in which these numbers of weights are removed; ``plain``: the lowest magnitudes alone."""
-        found: dict[str, float] = {}
-        if not purpose.startswith(COMPENSATED):
-            mask = mask_of(self.network, {name: (count, self.sizes[name]) for name, count in counts.items()})
-            prune(self.network, mask)
-            self._judge(found, "magnitude", mask)
-        if plain:
-            return found
-        mask = Mask({name: self.paths[name].kept(count) for name, count in counts.items()})
-        write_weights(self.network, compensate(self.weights, mask, self.precisions))
-        self._judge(found, "compensated", mask)
+    def ways(self, purpose: str, *, plain: bool = False) -> list[str]:
+        """In which ways a choice is carried out; ``plain``: the lowest magnitudes alone."""
+        of_weights = [COMPENSATED] if purpose.startswith(COMPENSATED) else [MAGNITUDE, COMPENSATED]
+        after = [""]
+        after += [", re-estimated"] if self.given.normalised else []
+        after += [", trained"] if self.given.training is not None else []
+        return [base + then for base in of_weights if base == MAGNITUDE or not plain for then in after]
+
+    def outcomes(self, counts: Counts, ways: Sequence[str]) -> dict[str, Tensor]:
+        """Which images are right by the way in which these numbers of weights are removed."""
+        found: dict[str, Tensor] = {}
+        for base, asked in groupby(ways, key=lambda way: way.partition(",")[0]):
+            if base == MAGNITUDE:
+                mask = mask_of(self.network, {name: (count, self.sizes[name]) for name, count in counts.items()})
+                prune(self.network, mask)
+            else:
+                mask = Mask({name: self.paths[name].kept(count) for name, count in counts.items()})
+                write_weights(self.network, compensate(self.weights, mask, self.precisions))
+            state = {key: value.clone() for key, value in self.network.state_dict().items()}
+            for way in asked:
+                self._finish(way.removeprefix(base), mask)
+                found[way] = right(self.network, *self.given.judge)
+                self.network.load_state_dict(state)
+            self.network.load_state_dict(self._state)
         return found
 
-    def _judge(self, found: dict[str, float], way: str, mask: Mask) -> None:
-        given, state = self.given, {key: value.clone() for key, value in self.network.state_dict().items()}
-        found[way] = accuracy(self.network, *given.judge)
-        if given.normalised:
+    def _finish(self, then: str, mask: Mask) -> None:
+        """What is done after the weights went."""
+        if then == ", re-estimated":
             reestimate_statistics(self.network, self.inputs)
-            found[f"{way}, re-estimated"] = accuracy(self.network, *given.judge)
-            self.network.load_state_dict(state)
-        if given.training is not None:
+        if then == ", trained":
+            assert self.given.training is not None
+            images, labels = self.given.training
             draws = torch.Generator().manual_seed(self.seed)
-            chosen = torch.randperm(len(given.training[1]), generator=draws)[:TUNED_ON]
-            samples = given.training[0][chosen], given.training[1][chosen]
-            train(self.network, samples, TUNING, draws, mask=mask)
+            chosen = torch.randperm(len(labels), generator=draws)[:TUNED_ON]
+            train(self.network, (images[chosen], labels[chosen]), TUNING, draws, mask=mask)
             self.network.eval()
-            found[f"{way}, trained"] = accuracy(self.network, *given.judge)
-        self.network.load_state_dict(self._state)
 
 
-def measure(
-    name: str, levels: Sequence[float], seeds: Sequence[int], purposes: Sequence[str], *, trained: bool, plain: bool
-) -> None:
+class Records:
+    """The rows of one network, kept whenever one is added or completed."""
+
+    def __init__(self, name: str) -> None:
+        self.path = RESULTS / f"{name}.json"
+        self.rows = read_rows(self.path)
+
+    def of(self, seed: int, purpose: str, levels: Sequence[float]) -> list[dict[str, Any]]:
+        """Those of one seed, purpose and these levels."""
+        return [r for r in self.rows if (r["seed"], r["for"]) == (seed, purpose) and r["level"] in levels]
+
+    def complete(self, row: dict[str, Any], found: Mapping[str, Tensor]) -> None:
+        """Put outcomes into a row and keep all."""
+        row["accuracy"] = row.get("accuracy", {}) | {way: percent(bits) for way, bits in found.items()}
+        row["right"] = row.get("right", {}) | {way: packed(bits) for way, bits in found.items()}
+        if not any(row is other for other in self.rows):
+            self.rows.append(row)
+        self.path.parent.mkdir(exist_ok=True)
+        write_text(self.path, json.dumps(self.rows, indent=0) + "\n")
+
+
+def measure(asked: argparse.Namespace) -> None:
     """Measure what is missing, row by row."""
-    kept = RESULTS / f"{name}.json"
-    given = subject(name, DATA)
-    if not trained:
+    records, given = Records(asked.network), subject(asked.network, DATA)
+    if asked.untrained:
         given = given._replace(training=None)
-    for seed in seeds:
-        bench = Bench(given, seed, plain=plain)
-        for purpose in purposes:
-            rows = _read(kept)
-            done = {(r["allocation"], r["level"]) for r in rows if (r["for"], r["seed"]) == (purpose, seed)}
-            for choice in bench.choices(levels, purpose, done):
-                started = time.perf_counter()
-                found = bench.outcomes(choice["counts"], purpose, plain=plain)
-                row = {"network": name, "for": purpose, "seed": seed, "dense": bench.dense, **choice}
-                row |= {"images": len(given.judge[1]), "inputs": len(bench.inputs), "accuracy": found}
-                rows.append(row)
-                kept.parent.mkdir(exist_ok=True)
-                write_text(kept, json.dumps(rows, indent=0) + "\n")
-                print(_line(row), f"{time.perf_counter() - started:.0f} s", flush=True)
+    for seed in asked.seeds:
+        bench = Bench(given, seed, plain=asked.plain)
+        for purpose in asked.purposes:
+            ways = bench.ways(purpose, plain=asked.plain)
+            rows = records.of(seed, purpose, asked.levels)
+            for row in rows if asked.again else ():
+                left = [way for way in ways if way not in row.get("right", {})]
+                _carry_out(bench, records, row, left)
+            for choice in bench.choices(asked.levels, purpose, {(r["allocation"], r["level"]) for r in rows}):
+                row = {"network": asked.network, "for": purpose, "seed": seed, "dense": bench.dense, **choice}
+                row |= {"images": len(given.judge[1]), "inputs": len(bench.inputs)}
+                _carry_out(bench, records, row, ways)
+
+
+def _carry_out(bench: Bench, records: Records, row: dict[str, Any], ways: Sequence[str]) -> None:
+    started = time.perf_counter()
+    found = bench.outcomes(row["counts"], ways)
+    if found:
+        records.complete(row, found)
+        print(_line(row), f"{time.perf_counter() - started:.0f} s", flush=True)
 
 
 def _line(row: Mapping[str, Any]) -> str:
     told = ", ".join(f"{way} {value:.1f}" for way, value in row["accuracy"].items())
     return f"{row['level']} {row['for']} {row['allocation']} {row['seed']}: {told}; chosen in {row['seconds']:.0f} s,"
-
-
-def _read(kept: Path) -> list[dict[str, Any]]:
-    return json.loads(kept.read_text()) if kept.exists() else []
 
 
 def main() -> None:
@@ -188,12 +218,12 @@ def main() -> None:
     parser.add_argument("--for", nargs="+", dest="purposes", choices=BESIDE, default=["magnitude", "compensated"])
     parser.add_argument("--untrained", action="store_true", help="leave out the training after pruning")
     parser.add_argument("--plain", action="store_true", help="let no weights make up for others: slow in wide layers")
+    parser.add_argument("--again", action="store_true", help="carry out earlier choices in the ways that are missing")
     parser.add_argument("--page", action="store_true", help="write the page alone")
     asked = parser.parse_args()
     if not asked.page:
-        told = {"trained": not asked.untrained, "plain": asked.plain}
-        measure(asked.network, asked.levels, asked.seeds, asked.purposes, **told)
-    write_text(PAGE, page([row for name in NAMES for row in _read(RESULTS / f"{name}.json")]))
+        measure(asked)
+    write_text(PAGE, page([row for name in NAMES for row in read_rows(RESULTS / f"{name}.json")]))
 
 
 if __name__ == "__main__":
