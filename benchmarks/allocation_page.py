@@ -1,47 +1,20 @@
 """The page of the allocation benchmark: for each network a table a way, accuracy by allocation and level."""
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
 
-Row = dict[str, Any]
+from allocation_cells import WAYS, Level, cells, first_of, holds, ours, rivals
+from allocation_rows import Row
 
 # Of the issue that asked for this: ResNet-20, the same 761 images; random search on the joint KL of 128 inputs.
 EARLIER = {"resnet20": {0.5: 91.7, 0.6: 86.6, 0.7: 77.9, 0.8: 63.6}}
-
-PLANNED = {
-    "magnitude": "",
-    "compensated": ", planned for compensated weights",
-    "reestimated": ", planned for re-estimated statistics",
-    "compensated-reestimated": ", planned for both",
-}
-
-_WAYS = {
-    "magnitude": "The lowest magnitudes go, nothing else changes",
-    "compensated": "Those weights go that the others can make up for, and these do",
-    "magnitude, re-estimated": "The lowest magnitudes go; batch norm's statistics re-estimated from the inputs",
-    "compensated, re-estimated": "The others make up for what goes; batch norm's statistics re-estimated",
-    "magnitude, trained": "The lowest magnitudes go; then one epoch of training on 1,280 images",
-    "compensated, trained": "The others make up for what goes; then one epoch of training on 1,280 images",
-}
-
-# What `joint` is planned for where its result is used in this way.
-_PURPOSES = {
-    "magnitude": "magnitude",
-    "compensated": "compensated",
-    "magnitude, re-estimated": "reestimated",
-    "compensated, re-estimated": "compensated-reestimated",
-    "magnitude, trained": "magnitude",
-    "compensated, trained": "compensated",
-}
 
 _HEAD = """# Which sparsity for which layer
 
 Accuracy in percent after pruning, by who chose the sparsity of each layer. Every allocation removes exactly the same
 number of weights. `joint` is `shrinkscope.plan`: it looks at unlabelled inputs that are not among those that judge,
 half of them searched on, half to choose among what was found. Where there were several draws of the inputs and of
-random moves, the mean is given with the least and the largest. **Bold**: the first of its column, or no more below it
-than one standard error of the difference of two accuracies that agree on nine images of ten, √(0.1/images).
+random moves, the mean is given with the least and the largest. **Bold**: the first of its column, or so little
+behind it that the 95 % interval of their difference over the images, on each of which both were judged, holds zero.
 
 *Planned for compensated weights*: `compensate=True`; *for re-estimated statistics*: `reestimate=True`; *for both*: both
 of them. The others are planned for magnitudes and nothing else, in whatever way they are carried out. `owl`,
@@ -58,70 +31,85 @@ def page(rows: Sequence[Row]) -> str:
     Args:
         rows: As the benchmark keeps them.
     """
-    networks = dict.fromkeys(row["network"] for row in rows)
-    sections = [_section(name, [row for row in rows if row["network"] == name]) for name in networks]
-    return _HEAD + _targets(rows) + _firsts(rows) + "".join(sections)
+    names = dict.fromkeys(row["network"] for row in rows)
+    networks = {name: [row for row in rows if row["network"] == name] for name in names}
+    sections = [_section(name, of_network) for name, of_network in networks.items()]
+    return _HEAD + _targets(networks) + _firsts(networks) + "".join(sections)
 
 
-def _firsts(rows: Sequence[Row]) -> str:
-    """How often the search is the first, by network and way."""
-    networks = list(dict.fromkeys(row["network"] for row in rows))
+def _firsts(networks: Mapping[str, Sequence[Row]]) -> str:
+    """How often the search is the first, by network and way, and where it is not."""
     lines = ["\n## First, or within noise of the first\n"]
     lines.append(
-        "In how many of the levels `joint` is bold below, planned for the way in which it is carried out (for "
-        "training: as without it); in brackets the levels. Where no plan was made for a way, there is nothing.\n"
+        "In how many of the levels `joint`, planned for the way in which it is carried out, is ahead of all rivals, or "
+        "within noise of the first of them: the 95 % interval of the difference holds zero. Training moves the "
+        "statistics of batch norm, so that before it plans for re-estimated ones are counted. In brackets the levels; "
+        "where no plan was made for a way, there is nothing.\n"
     )
     lines += ["| | " + " | ".join(networks) + " |", _rule(networks)]
-    for way, title in _WAYS.items():
-        cells = []
-        for network in networks:
-            of_way = [row for row in rows if row["network"] == network and way in row["accuracy"]]
-            held = {row["level"] for row in of_way if (row["allocation"], row["for"]) == ("joint", _PURPOSES[way])}
-            first = [level for level in sorted(held) if _is_first([r for r in of_way if r["level"] == level], way)]
+    behind: list[str] = []
+    for way, title in WAYS.items():
+        counted = []
+        for network, rows in networks.items():
+            label = ours(rows, way)
+            held = {level: found for level, found in cells(rows, way).items() if label in found and rivals(found)}
+            first = [level for level, found in held.items() if holds(found[label], rivals(found))]
             percents = ", ".join(f"{100 * level:.0f}" for level in first)
-            cells.append(f"{len(first)} of {len(held)} ({percents})" if held else "")
-        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+            counted.append(f"{len(first)} of {len(held)} ({percents})" if held else "")
+            missed = [level for level, found in held.items() if not holds(found[label], rivals(found), 1)]
+            behind += [_behind(network, title, level, held[level], label) for level in missed]
+        lines.append(f"| {title} | " + " | ".join(counted) + " |")
+    if behind:
+        lines.append(
+            "\nWherever it is behind by more than one standard error, with that error; **bold** where by over 1.96:\n"
+        )
+        lines += [
+            "| network | way | level | joint | first rival | behind by |",
+            "|---|---|---:|---:|---|---:|",
+            *behind,
+        ]
     return "\n".join(lines) + "\n"
 
 
-def _is_first(rows: Sequence[Row], way: str) -> bool:
-    found = {
-        key: _mean(v) for key, of in _by_allocation(rows, lambda r: r["accuracy"][way]).items() for v in of.values()
-    }
-    return found["joint" + PLANNED[_PURPOSES[way]]] >= max(found.values()) - _noise(rows)
+def _behind(network: str, title: str, level: float, found: Level, label: str) -> str:
+    first = first_of(rivals(found))
+    points, error = found[label].behind(found[first])
+    told = f"{points:.1f} ± {error:.1f}"
+    return (
+        f"| {network} | {title} | {100 * level:.0f} % | {found[label].mean:.1f} | {found[first].mean:.1f} ({first}) "
+        f"| {told if holds(found[label], rivals(found)) else f'**{told}**'} |"
+    )
 
 
-def _noise(rows: Sequence[Row]) -> float:
-    """A standard error of the difference of two accuracies, in points."""
-    return 100 * (0.1 / rows[0]["images"]) ** 0.5
-
-
-def _targets(rows: Sequence[Row]) -> str:
+def _targets(networks: Mapping[str, Sequence[Row]]) -> str:
     """By how much the search is ahead of the best other allocation, lowest magnitudes going."""
     lines = ["\n## Ahead of the best rival\n"]
     lines.append(
         "`joint` minus the best other allocation at that level, points of accuracy, lowest magnitudes going:\n"
     )
-    levels = sorted({row["level"] for row in rows})
+    levels = sorted({row["level"] for rows in networks.values() for row in rows})
     lines += ["| network | " + " | ".join(f"{100 * level:.0f} %" for level in levels) + " |", _rule(levels)]
-    for name in dict.fromkeys(row["network"] for row in rows):
-        found = _by_allocation([row for row in rows if row["network"] == name and row["for"] == "magnitude"], _plain)
-        cells = []
-        for level in levels:
-            means = {key: _mean(values[level]) for key, values in found.items() if values[level]}
-            mine = means.pop("joint", None)
-            cells.append("" if mine is None or not means else f"{mine - max(means.values()):+.1f}")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    for name, rows in networks.items():
+        found = cells([row for row in rows if row["for"] == "magnitude"], "magnitude")
+        lines.append(f"| {name} | " + " | ".join(_ahead(found.get(level, {})) for level in levels) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _ahead(found: Level) -> str:
+    others = rivals(found)
+    if not others or "joint" not in found:
+        return ""
+    points, error = others[first_of(others)].behind(found["joint"])
+    return f"{points:+.1f} ± {error:.1f}"
 
 
 def _section(name: str, rows: Sequence[Row]) -> str:
     first = rows[0]
     lines = [f"\n## {name}\n", f"{first['images']:,} test images; dense {first['dense']:.1f} %."]
-    for way, title in _WAYS.items():
-        of_way = [row for row in rows if way in row["accuracy"]]
-        if of_way:
-            lines += [f"\n{title}:\n", *_table(of_way, way, EARLIER.get(name, {}) if way == "magnitude" else {})]
+    for way, title in WAYS.items():
+        found = cells(rows, way)
+        if found:
+            lines += [f"\n{title}:\n", *_table(found, EARLIER.get(name, {}) if way == "magnitude" else {})]
     cost = [row for row in rows if row["allocation"] == "joint"]
     if cost:
         passes = _mean([row["forward_equivalents"] for row in cost])
@@ -133,44 +121,29 @@ def _section(name: str, rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table(rows: Sequence[Row], way: str, earlier: dict[float, float]) -> list[str]:
-    levels = sorted({row["level"] for row in rows})
-    found = _by_allocation(rows, lambda row: row["accuracy"][way])
-    noise = _noise(rows)
-    best = {level: max(_mean(values[level]) for values in found.values() if values[level]) for level in levels}
-    lines = ["| allocation | " + " | ".join(f"{100 * level:.0f} %" for level in levels) + " |", _rule(levels)]
-    for allocation, values in found.items():
-        cells = [_cell(values[level], best[level] - noise) for level in levels]
-        lines.append(f"| {allocation} | " + " | ".join(cells) + " |")
+def _table(found: Mapping[float, Level], earlier: dict[float, float]) -> list[str]:
+    lines = ["| allocation | " + " | ".join(f"{100 * level:.0f} %" for level in found) + " |", _rule(found)]
+    for allocation in dict.fromkeys(label for level in found.values() for label in level):
+        shown = [_cell(level, allocation) for level in found.values()]
+        lines.append(f"| {allocation} | " + " | ".join(shown) + " |")
     if earlier:
-        cells = [f"{earlier[level]:.1f}" if level in earlier else "" for level in levels]
-        lines.append("| random search on the joint KL, as reported earlier | " + " | ".join(cells) + " |")
+        shown = [f"{earlier[level]:.1f}" if level in earlier else "" for level in found]
+        lines.append("| random search on the joint KL, as reported earlier | " + " | ".join(shown) + " |")
     return lines
 
 
-def _by_allocation(rows: Sequence[Row], value: Callable[[Row], float]) -> dict[str, dict[float, list[float]]]:
-    found: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        label = row["allocation"] + PLANNED[row["for"]]
-        found[label][row["level"]].append(value(row))
-    return found
-
-
-def _plain(row: Row) -> float:
-    return row["accuracy"]["magnitude"]
-
-
-def _rule(levels: Sequence[float]) -> str:
-    return "|---|" + "---:|" * len(levels)
+def _rule(columns: Collection[object]) -> str:
+    return "|---|" + "---:|" * len(columns)
 
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _cell(values: Sequence[float], bold_from: float) -> str:
-    if not values:
+def _cell(level: Level, allocation: str) -> str:
+    if allocation not in level:
         return ""
-    mean = _mean(values)
-    shown = f"**{mean:.1f}**" if mean >= bold_from else f"{mean:.1f}"
-    return shown if len(values) == 1 else f"{shown} ({min(values):.1f}–{max(values):.1f})"
+    cell = level[allocation]
+    shown = f"**{cell.mean:.1f}**" if holds(cell, level) else f"{cell.mean:.1f}"
+    draws = cell.accuracies
+    return shown if len(draws) == 1 else f"{shown} ({min(draws):.1f}–{max(draws):.1f})"
