@@ -58,6 +58,11 @@ def right(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return found == labels
 
 
+def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Percent of images whose class is found."""
+    return percent(right(network, images, labels))
+
+
 class Bench:
     """One network and one draw of unlabelled inputs, on which everything is chosen and moments are gathered."""
 
@@ -70,7 +75,7 @@ class Bench:
         known = {key: value for key, value in compressible(self.network).items() if plain or key in self.precisions}
         self.weights = {key: value.detach().clone() for key, value in known.items()}
         self.sizes = {key: value.numel() for key, value in self.weights.items()}
-        self.dense = percent(right(self.network, *given.judge))
+        self.dense = accuracy(self.network, *given.judge)
         self._paths: dict[str, RemovalPath] = {}
 
     @property

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from shrinkscope import MagnitudePruning, compress, scan
 from shrinkscope.analysis.scan.batching import MixingError, established, join_of
-from shrinkscope.analysis.scan.trace import Steps
+from shrinkscope.analysis.traced.trace import Steps
 from shrinkscope.experiments.digits import DigitsNet
 from shrinkscope.performance import predictive_divergence
 from shrinkscope.weights import LayerSelection

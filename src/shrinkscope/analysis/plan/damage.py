@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from shrinkscope.analysis.plan.counts import Counts
 from shrinkscope.analysis.plan.prices import in_units
 from shrinkscope.analysis.plan.slopes import Slope, divergence_to, total_variation_to
-from shrinkscope.analysis.scan.trace import Environment, Steps, UntraceableError
+from shrinkscope.analysis.traced.trace import Environment, Steps, UntraceableError
 from shrinkscope.compression.locate import locate
 from shrinkscope.compression.removal_path import magnitude_path
 from shrinkscope.compression.rung_path import CompressionPath

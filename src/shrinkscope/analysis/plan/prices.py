@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from shrinkscope.analysis.plan.counts import Counts
-from shrinkscope.analysis.scan.multiply_adds import of_module
+from shrinkscope.analysis.traced.multiply_adds import of_module
 from shrinkscope.compression.checks import listing
 from shrinkscope.compression.locate import locate
 from shrinkscope.errors import CompressionError

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from shrinkscope.analysis.scan.trace import Environment, Steps
+from shrinkscope.analysis.traced.trace import Environment, Steps
 
 Join = Callable[[list[Any]], Any]
 """Makes the value of a larger batch out of the values of the batches that it is made of."""

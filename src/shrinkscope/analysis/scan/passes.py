@@ -1,5 +1,6 @@
 """Outputs of a network with one layer changed, batch by batch, for the price of the layers after it where possible."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -7,7 +8,10 @@ from torch import Tensor, nn
 
 from shrinkscope.analysis.scan.batching import MixingError, Rows, established
 from shrinkscope.analysis.scan.substitute import Snapshot, Through, substituted
-from shrinkscope.analysis.scan.trace import Environment, Steps, UntraceableError
+from shrinkscope.analysis.traced.channels import Channels
+from shrinkscope.analysis.traced.follow import followed_channels
+from shrinkscope.analysis.traced.sharing import sharing
+from shrinkscope.analysis.traced.trace import Environment, Steps, UntraceableError
 from shrinkscope.performance.forward import forward, placement
 from shrinkscope.performance.outputs import Outputs, scores_of
 
@@ -58,6 +62,10 @@ class Passes:
         self.dense = [self._whole(batch) for batch in batches]
         self._steps = self._traced()
 
+    @functools.cached_property
+    def _channels(self) -> Channels:
+        return followed_channels(self._model, self._batches[0], self._find)
+
     @property
     def prefix_cached(self) -> bool:
         """Whether passes begin at the changed layer."""
@@ -71,13 +79,13 @@ class Passes:
         """
         return None if self._steps is None else self._steps.first_use(parameter)
 
-    def coupling(self, position: int | None) -> str | None:
-        """With what a layer shares its output channels, in words; None when they are its own, or nothing is known.
+    def sharing(self, name: str) -> str | None:
+        """With which layers one shares its output channels, in words; None when they are its own, or nothing is known.
 
         Args:
-            position: As ``position`` gives it.
+            name: Its weight.
         """
-        return None if self._steps is None or position is None else self._steps.coupling(position)
+        return None if self._steps is None else sharing(self._channels, name)
 
     def share(self, position: int | None) -> float:
         """What a pass from a position on costs, in passes of the whole network over all inputs.

@@ -173,8 +173,8 @@ class Walk:
         row = msgspec.structs.replace(made.row, forward_equivalents=passes.share(position))
         if found.identical:
             return _unmoved(row)
-        coupled = passes.coupling(position) if row.method.startswith(STRUCTURED) else None
-        note = "; ".join(part for part in (row.reason, coupled) if part) or None
+        shared = passes.sharing(row.layer) if row.method.startswith(STRUCTURED) else None
+        note = "; ".join(part for part in (row.reason, shared) if part) or None
         return _with(msgspec.structs.replace(row, reason=note), found)
 
 

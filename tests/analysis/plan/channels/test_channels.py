@@ -9,11 +9,11 @@ from torch import nn
 from torch.nn import functional
 
 from shrinkscope.analysis.plan import Plan, plan
-from shrinkscope.analysis.plan.channels.follow import followed_channels
 from shrinkscope.analysis.plan.channels.groups import channel_groups
 from shrinkscope.analysis.plan.channels.information import gate_information, ordered
 from shrinkscope.analysis.plan.channels.path import ChannelPath
 from shrinkscope.analysis.plan.prices import counted_operations
+from shrinkscope.analysis.traced.follow import followed_channels
 from shrinkscope.curvature import input_moments
 from shrinkscope.errors import CompressionError, DataError, IntegrationError, StoreError
 from shrinkscope.integrations import export

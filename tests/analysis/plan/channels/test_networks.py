@@ -5,8 +5,8 @@ import copy
 import torch
 
 from shrinkscope.analysis.plan import plan
-from shrinkscope.analysis.plan.channels.follow import followed_channels
 from shrinkscope.analysis.plan.channels.groups import channel_groups
+from shrinkscope.analysis.traced.follow import followed_channels
 from shrinkscope.experiments.zoo.cifar_resnet import CifarResNet
 from shrinkscope.experiments.zoo.efficientnet_lite import EfficientNetLite0
 

@@ -6,7 +6,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from shrinkscope.analysis.plan.channels.layers import FIXED, NOTHING, Channels
+from shrinkscope.analysis.traced.channels import FIXED, NOTHING, Channels
 
 
 class ChannelGroup(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from shrinkscope.analysis.plan.channels.groups import ChannelGroup
-from shrinkscope.analysis.plan.channels.layers import Channels
+from shrinkscope.analysis.traced.channels import Channels
 from shrinkscope.compression.locate import locate
 from shrinkscope.curvature.likelihood import cotangents
 from shrinkscope.performance import Reading

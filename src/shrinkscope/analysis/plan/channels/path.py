@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from shrinkscope.analysis.plan.channels.groups import ChannelGroup, places_in
-from shrinkscope.analysis.plan.channels.layers import Channels
+from shrinkscope.analysis.traced.channels import Channels
 
 
 class ChannelPath:

@@ -7,10 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from shrinkscope.analysis.plan.channels.even import Plain
-from shrinkscope.analysis.plan.channels.follow import followed_channels
 from shrinkscope.analysis.plan.channels.groups import ChannelGroup, channel_groups
 from shrinkscope.analysis.plan.channels.information import ordered
-from shrinkscope.analysis.plan.channels.layers import Channels
 from shrinkscope.analysis.plan.channels.path import ChannelPath, gone
 from shrinkscope.analysis.plan.channels.pricing import CoupledPrices, meeting_weights
 from shrinkscope.analysis.plan.counts import Counts
@@ -25,6 +23,8 @@ from shrinkscope.analysis.plan.rung_chooser import RungChooser
 from shrinkscope.analysis.plan.rung_details import Said, Taken, rung_details
 from shrinkscope.analysis.plan.rungs import Level
 from shrinkscope.analysis.prediction import Calibration
+from shrinkscope.analysis.traced.channels import Channels
+from shrinkscope.analysis.traced.follow import followed_channels
 from shrinkscope.compression.checks import listing
 from shrinkscope.errors import CompressionError, DataError
 from shrinkscope.performance import Reading

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from shrinkscope.analysis.plan.channels.groups import ChannelGroup, places_in
-from shrinkscope.analysis.plan.channels.layers import Channels
 from shrinkscope.analysis.plan.counts import Counts
+from shrinkscope.analysis.traced.channels import Channels
 
 
 class _Entries:

@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from shrinkscope.analysis.scan.trace import Steps, UntraceableError
+from shrinkscope.analysis.traced.trace import Steps, UntraceableError
 
 
 class Functional(nn.Module):

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from shrinkscope.analysis.scan import scan
-from shrinkscope.analysis.scan.trace import Steps, UntraceableError
+from shrinkscope.analysis.traced.trace import Steps, UntraceableError
 from shrinkscope.performance import predictive_divergence
 
 

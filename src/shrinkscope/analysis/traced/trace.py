@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
-from shrinkscope.analysis.scan.coupling import coupling
-from shrinkscope.analysis.scan.multiply_adds import multiply_adds
+from shrinkscope.analysis.traced.multiply_adds import multiply_adds
 from shrinkscope.performance.outputs import Outputs
 
 Environment = dict[fx.Node, Any]
@@ -166,11 +165,6 @@ class Steps:
             yield node, arguments, options, environment[node]
             for finished in self._done_after[position]:
                 environment.pop(finished, None)
-
-    def coupling(self, position: int) -> str | None:
-        """With what the outputs of a surveyed step share their channels, in words; None when they are its own."""
-        tensors = frozenset(node for node, size in self._bytes.items() if size)
-        return coupling(self.nodes, tensors, self._model, position)
 
     def largest_from(self, start: int) -> int:
         """Bytes of the surveyed batch's largest value that the steps from ``start`` on use or make."""

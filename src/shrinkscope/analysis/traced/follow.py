@@ -8,9 +8,9 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from shrinkscope.analysis.plan.channels.layers import FIXED, NOTHING, Channels, Classes, LayerChannels
-from shrinkscope.analysis.plan.channels.rules import Call, Rule, Value, rule_of_function, rule_of_module
-from shrinkscope.analysis.scan.trace import Steps, UntraceableError, tensors_in
+from shrinkscope.analysis.traced.channels import FIXED, NOTHING, Channels, Classes, LayerChannels
+from shrinkscope.analysis.traced.rules import Call, Rule, Value, rule_of_function, rule_of_module
+from shrinkscope.analysis.traced.trace import Steps, UntraceableError, tensors_in
 from shrinkscope.errors import CompressionError
 from shrinkscope.performance.forward import placement
 from shrinkscope.performance.outputs import Outputs

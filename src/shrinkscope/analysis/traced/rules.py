@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from shrinkscope.analysis.plan.channels.layers import NOTHING, Classes
+from shrinkscope.analysis.traced.channels import NOTHING, Classes
 
 
 class Value(NamedTuple):
