@@ -96,7 +96,9 @@ class Bench:
     def choices(self, levels: Sequence[float], purpose: str, done: set[tuple[str, float]]) -> Iterator[dict[str, Any]]:
         """What each allocation chooses at each level, but for what is done."""
         paths = self.paths if purpose.startswith(COMPENSATED) else None
-        halves = [part.split(BATCH) for part in self.inputs.chunk(2)]
+        # Few inputs in small batches, so that moves are given up early; but statistics of small batches are noise.
+        size = BATCH if purpose.endswith(REESTIMATED) else min(BATCH, max(1, len(self.inputs) // 8))
+        halves = [part.split(size) for part in self.inputs.chunk(2)]
         search, judge = (
             JointDamage(
                 self.network, [*self.sizes], part, Reading(), paths=paths, reestimated=purpose.endswith(REESTIMATED)

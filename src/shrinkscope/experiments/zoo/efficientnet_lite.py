@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import conv2d, pad
 
 # TensorFlow's, in which the network was trained: the variances that it remembers belong to this constant.
 _EPSILON = 1e-3
@@ -46,10 +46,12 @@ class SamePadConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # the name that torch gives it
         """Features, shape (batch, channels, ⌈height/stride⌉, ⌈width/stride⌉)."""
-        (top, bottom), (left, right) = (
-            _margins(input.shape[2 + i], self.kernel_size[i], self.stride[i]) for i in range(2)
-        )
-        return super().forward(pad(input, (left, right, top, bottom)))
+        height, width = (_missing(input.shape[2 + i], self.kernel_size[i], self.stride[i]) for i in range(2))
+        # What is even the convolution itself pads, without a copy of the features.
+        if height % 2 or width % 2:
+            input = pad(input, (0, width % 2, 0, height % 2))  # noqa: A001
+        padding = height // 2, width // 2
+        return conv2d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
 class InvertedBottleneck(nn.Module):
@@ -134,6 +136,6 @@ def _blocks() -> list[InvertedBottleneck]:
     return blocks
 
 
-def _margins(side: int, kernel: int, stride: int) -> tuple[int, int]:
-    missing = max((-(-side // stride) - 1) * stride + kernel - side, 0)
-    return missing // 2, missing - missing // 2
+def _missing(side: int, kernel: int, stride: int) -> int:
+    """Rows of zeros that the output needs for ⌈side/stride⌉ pixels."""
+    return max((-(-side // stride) - 1) * stride + kernel - side, 0)
