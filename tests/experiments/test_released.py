@@ -42,7 +42,7 @@ def test_every_layer_and_the_network_have_it_at_every_epoch(carried_out):
     assert {(r.unit, r.status) for r in found} == {("standard deviations", "exact")}
     last = {r.layer: r.value for r in found if r.epoch == study.finetuning.epochs}
     for layer, delta in deltas.items():
-        # Solving a system of 1,728 equations, well conditioned: 1e-12 would do. A difference rounded to float32 would not.
+        # Solving 1,728 equations, well conditioned: 1e-12 would do. A difference rounded to float32 would not.
         assert last[layer] == pytest.approx(released(delta), rel=1e-11)
     everything = np.concatenate(list(deltas.values()))
     # For all 2,476 together the rotation is of no account: the formula with Σ a multiple of the identity.
