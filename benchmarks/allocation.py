@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from allocation_page import page
 from allocation_rows import packed, percent, read_rows
-from allocation_subjects import NAMES, Subject, subject
+from allocation_subjects import NETWORKS, Subject, subject
 from torch import Tensor, nn
 
-from shrinkscope.analysis.plan.allocations import Allocations
+from shrinkscope.analysis.plan.allocations import NAMES, Allocations
 from shrinkscope.analysis.plan.chooser import Chooser
 from shrinkscope.analysis.plan.counts import Counts
 from shrinkscope.analysis.plan.damage import JointDamage
@@ -93,8 +93,10 @@ class Bench:
                 self._paths[name] = compensated_path(name, weight, self.precisions)
         return self._paths
 
-    def choices(self, levels: Sequence[float], purpose: str, done: set[tuple[str, float]]) -> Iterator[dict[str, Any]]:
-        """What each allocation chooses at each level, but for what is done."""
+    def choices(
+        self, levels: Sequence[float], purpose: str, done: set[tuple[str, float]], asked: Sequence[str]
+    ) -> Iterator[dict[str, Any]]:
+        """What each allocation chooses at each level, but for what is done, or not among those asked for."""
         paths = self.paths if purpose.startswith(COMPENSATED) else None
         # Few inputs in small batches, so that moves are given up early; but statistics of small batches are noise.
         size = BATCH if purpose.endswith(REESTIMATED) else min(BATCH, max(1, len(self.inputs) // 8))
@@ -106,10 +108,9 @@ class Bench:
             for part in halves
         )
         allocations = Allocations(self.network, self.weights, search)
-        others = BESIDE[purpose] or allocations.available
+        wanted = [name for name in ("joint", *(BESIDE[purpose] or allocations.available)) if name in (asked or NAMES)]
         for level in levels:
-            # What does not search and looks at nothing random is the same for every seed.
-            for allocation in ["joint", *others] if self.seed == 0 else ["joint"]:
+            for allocation in wanted:
                 if (allocation, level) in done:
                     continue
                 before, started = search.spent + judge.spent + allocations.spent, time.perf_counter()
@@ -197,7 +198,8 @@ def measure(asked: argparse.Namespace) -> None:
             for row in rows if asked.again else ():
                 left = [way for way in ways if way not in row.get("right", {})]
                 _carry_out(bench, records, row, left)
-            for choice in bench.choices(asked.levels, purpose, {(r["allocation"], r["level"]) for r in rows}):
+            done = {(row["allocation"], row["level"]) for row in rows}
+            for choice in bench.choices(asked.levels, purpose, done, asked.allocations):
                 row = {"network": asked.network, "for": purpose, "seed": seed, "dense": bench.dense, **choice}
                 row |= {"images": len(given.judge[1]), "inputs": len(bench.inputs)}
                 _carry_out(bench, records, row, ways)
@@ -219,10 +221,11 @@ def _line(row: Mapping[str, Any]) -> str:
 def main() -> None:
     """Measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", nargs="?", choices=NAMES)
+    parser.add_argument("network", nargs="?", choices=NETWORKS)
     parser.add_argument("levels", nargs="*", type=float)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--for", nargs="+", dest="purposes", choices=BESIDE, default=["magnitude", "compensated"])
+    parser.add_argument("--allocations", nargs="+", choices=NAMES, default=[], help="all of them by default")
     parser.add_argument("--untrained", action="store_true", help="leave out the training after pruning")
     parser.add_argument("--plain", action="store_true", help="let no weights make up for others: slow in wide layers")
     parser.add_argument("--again", action="store_true", help="carry out earlier choices in the ways that are missing")
@@ -230,7 +233,7 @@ def main() -> None:
     asked = parser.parse_args()
     if not asked.page:
         measure(asked)
-    write_text(PAGE, page([row for name in NAMES for row in read_rows(RESULTS / f"{name}.json")]))
+    write_text(PAGE, page([row for name in NETWORKS for row in read_rows(RESULTS / f"{name}.json")]))
 
 
 if __name__ == "__main__":

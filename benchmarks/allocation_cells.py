@@ -41,9 +41,16 @@ class Cell(NamedTuple):
         return sum(self.accuracies) / len(self.accuracies)
 
     def behind(self, other: "Cell") -> tuple[float, float]:
-        """Points of accuracy that this one is behind another, and their standard error over the images."""
+        """Points of accuracy that this one is behind another, and their standard error over images and draws."""
         apart = 100 * (other.right - self.right)
-        return float(apart.mean()), float(apart.std(ddof=1) / len(apart) ** 0.5)
+        images = float(apart.var(ddof=1) / len(apart))
+        return float(apart.mean()), (images + self.drawn + other.drawn) ** 0.5
+
+    @property
+    def drawn(self) -> float:
+        """Squared standard error over the draws; 0 where there is one, of which nothing can be told."""
+        draws = len(self.accuracies)
+        return float(np.var(self.accuracies, ddof=1)) / draws if draws > 1 else 0.0
 
 
 Level = Mapping[str, Cell]

@@ -12,9 +12,11 @@ _HEAD = """# Which sparsity for which layer
 
 Accuracy in percent after pruning, by who chose the sparsity of each layer. Every allocation removes exactly the same
 number of weights. `joint` is `shrinkscope.plan`: it looks at unlabelled inputs that are not among those that judge,
-half of them searched on, half to choose among what was found. Where there were several draws of the inputs and of
-random moves, the mean is given with the least and the largest. **Bold**: the first of its column, or so little
-behind it that the 95 % interval of their difference over the images, on each of which both were judged, holds zero.
+half of them searched on, half to choose among what was found. Where there were several draws of the inputs, of random
+moves and of the training, the mean is given with the least and the largest. **Bold**: the first of its column, or so
+little behind it that the 95 % interval of their difference holds zero: over the images, on each of which both were
+judged, and over the draws where there were several. One draw says nothing of what other training, or other inputs,
+would do.
 
 *Planned for compensated weights*: `compensate=True`; *for re-estimated statistics*: `reestimate=True`; *for both*: both
 of them. The others are planned for magnitudes and nothing else, in whatever way they are carried out. `owl`,
@@ -74,9 +76,9 @@ def _firsts(networks: Mapping[str, Sequence[Row]]) -> str:
 def _behind(network: str, title: str, level: float, found: Level, label: str) -> str:
     first = first_of(rivals(found))
     points, error = found[label].behind(found[first])
-    told = f"{points:.1f} ± {error:.1f}"
+    told = f"{points:.2f} ± {error:.2f}"
     return (
-        f"| {network} | {title} | {100 * level:.0f} % | {found[label].mean:.1f} | {found[first].mean:.1f} ({first}) "
+        f"| {network} | {title} | {100 * level:.0f} % | {found[label].mean:.2f} | {found[first].mean:.2f} ({first}) "
         f"| {told if holds(found[label], rivals(found)) else f'**{told}**'} |"
     )
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from shrinkscope.experiments.zoo import load_data
 
-NAMES = ("resnet20", "resnet32", "resnet56", "efficientnet_lite0", "lenet300", "digits", "transformer")
+NETWORKS = ("resnet20", "resnet32", "resnet56", "efficientnet_lite0", "lenet300", "digits", "transformer")
 INPUTS = 512
 
 
@@ -43,7 +43,7 @@ def subject(name: str, folder: Path) -> Subject:
     """A network of the benchmark.
 
     Args:
-        name: One of ``NAMES``.
+        name: One of ``NETWORKS``.
         folder: The data.
     """
     given = leaderboard_subject(name, folder)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 import torch_pruning
 from allocation import DATA, accuracy
-from allocation_subjects import NAMES, Subject, subject
+from allocation_subjects import NETWORKS, Subject, subject
 from torch import nn
 
 from shrinkscope.analysis.plan import plan
@@ -114,7 +114,7 @@ def planned(given: Subject, share: float, allocation: str) -> tuple[nn.Module | 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", choices=NAMES)
+    parser.add_argument("network", choices=NETWORKS)
     parser.add_argument("shares", nargs="+", type=float)
     asked = parser.parse_args()
     given = subject(asked.network, DATA)
