@@ -44,3 +44,14 @@ def least_cost(curves, total):
         if sum(point[0] for point in points) == total
     ]
     return min(costs)
+
+
+def greedy_counts(curves, total):
+    """One weight after the other, from the layer that would then cost least; curves are the costs of 0, 1, 2, … gone."""
+    counts = [0] * len(curves)
+    for _ in range(total):
+        open_layers = [i for i, costs in enumerate(curves) if counts[i] + 1 < len(costs)]
+        # A cost that falls again is no invitation: what was reached before counts.
+        cheapest = min(open_layers, key=lambda i: max(curves[i][: counts[i] + 2]))
+        counts[cheapest] += 1
+    return counts

@@ -95,8 +95,9 @@ def plan(
     allocation: Annotated[
         str,
         typer.Option(
-            help="joint (searches on the predictions), additive, uniform, global, erk, lamp, owl or alpha_pruning; the "
-            "first three with other methods than unstructured, with structured also global."
+            help="joint (searches on the predictions), additive, sensitivity, uniform, global, erk, lamp, owl or "
+            "alpha_pruning; joint, additive and uniform with other methods than unstructured, with structured also "
+            "global."
         ),
     ] = "joint",
     compensate: Annotated[

@@ -15,6 +15,7 @@ from shrinkscope.analysis.plan.erk import erk
 from shrinkscope.analysis.plan.global_magnitude import global_magnitude
 from shrinkscope.analysis.plan.lamp import lamp
 from shrinkscope.analysis.plan.owl import outlier_share, owl
+from shrinkscope.analysis.plan.sensitivity import sensitivity
 from shrinkscope.analysis.plan.uniform import uniform
 from shrinkscope.compression import MagnitudePruning
 from shrinkscope.errors import CompressionError
@@ -45,6 +46,7 @@ def test_every_allocation_removes_exactly_the_total(weights, total):
         alpha_pruning(weights, total),
         owl({name: weight.abs() for name, weight in weights.items()}, total),
         additive({name: CostCurve((0, size // 2, size), (0.0, 1.0, 9.0)) for name, size in SIZES.items()}, total),
+        sensitivity({name: CostCurve((0, size // 2, size), (0.0, 1.0, 9.0)) for name, size in SIZES.items()}, total),
     ]
     for counts in found:
         assert sum(counts.values()) == total
@@ -129,6 +131,40 @@ def test_additive_is_the_least_cost_of_all_combinations():
 
 def test_the_hull_skips_what_lies_above_it():
     assert hull(CostCurve((0, 1, 2, 4), (0.0, 5.0, 2.0, 4.0))) == [(0, 0.0), (4, 4.0)]
+
+
+_COSTS = st.lists(st.floats(0, 10), min_size=1, max_size=30)
+
+
+@given(st.lists(_COSTS, min_size=1, max_size=5), st.floats(0, 1))
+def test_sensitivity_is_where_greedy_steps_of_single_weights_end(costs, share):
+    costs = [[0.0, *values] for values in costs]
+    total = round(share * sum(len(values) - 1 for values in costs))
+    counts = sensitivity({str(i): CostCurve(range(len(c)), c) for i, c in enumerate(costs)}, total)
+    greedy = reference.greedy_counts(costs, total)
+    assert sum(counts.values()) == total
+
+    def bound(found):
+        return max(max(values[: count + 1]) for values, count in zip(costs, found, strict=True))
+
+    def next_bound(found):
+        return min((max(v[: n + 2]) for v, n in zip(costs, found, strict=True) if n + 1 < len(v)), default=0.0)
+
+    # Between two points of a curve the continuous bound takes part of a weight, which rounding gives to some layer:
+    # no layer is further than one step beyond what the greedy bound allows.
+    for values, count in zip(costs, counts.values(), strict=True):
+        assert max(values[:count], default=0.0) <= max(bound(greedy), next_bound(greedy))
+
+
+def test_sensitivity_brings_all_layers_to_one_cost():
+    curves = {"robust": CostCurve((0, 100), (0.0, 1.0)), "frail": CostCurve((0, 50, 100), (0.0, 4.0, 4.0))}
+    # At a cost of 1: 100 of the robust layer, and 50/4 of the frail one.
+    assert sensitivity(curves, 112) == {"robust": 100, "frail": 12}
+    # The frail one costs the same from 50 to 100.
+    assert sensitivity(curves, 180) == {"robust": 100, "frail": 80}
+    # Where additive prefers the layer whose cost rises more slowly, this one divides.
+    assert additive(curves, 100) == {"robust": 100, "frail": 0}
+    assert sensitivity(curves, 90) == {"robust": 80, "frail": 10}
 
 
 @given(

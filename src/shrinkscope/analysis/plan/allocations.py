@@ -17,9 +17,10 @@ from shrinkscope.analysis.plan.importance import importances
 from shrinkscope.analysis.plan.lamp import lamp
 from shrinkscope.analysis.plan.owl import owl
 from shrinkscope.analysis.plan.prices import in_units
+from shrinkscope.analysis.plan.sensitivity import sensitivity
 from shrinkscope.analysis.plan.uniform import uniform
 
-Allocation = Literal["joint", "additive", "uniform", "global", "erk", "lamp", "owl", "alpha_pruning"]
+Allocation = Literal["joint", "additive", "sensitivity", "uniform", "global", "erk", "lamp", "owl", "alpha_pruning"]
 NAMES: tuple[Allocation, ...] = get_args(Allocation)
 DATA_FREE: tuple[Allocation, ...] = ("uniform", "global", "erk", "lamp", "alpha_pruning")
 """Those that see the weights alone."""
@@ -56,7 +57,7 @@ class Allocations:
     @property
     def available(self) -> tuple[Allocation, ...]:
         """Those that can be computed, without ``joint``, which searches from them."""
-        return DATA_FREE if self._damage is None else (*DATA_FREE, "owl", "additive")
+        return DATA_FREE if self._damage is None else (*DATA_FREE, "owl", "sensitivity", "additive")
 
     @property
     def sizes(self) -> Counts:
@@ -79,6 +80,7 @@ class Allocations:
             "lamp": lambda: lamp(self._weights, total, prices),
             "alpha_pruning": lambda: alpha_pruning(self._weights, total, prices),
             "owl": lambda: owl(self._importances, total, prices),
+            "sensitivity": lambda: sensitivity(self.curves, total),
             "additive": lambda: additive(self.curves, total),
         }
         return makers[name]()

@@ -96,7 +96,8 @@ def plan(
             alone, chooses how many channels go of each group of coupled ones; there ``global`` is an allocation, too,
             and what is counted is what the network takes without them.
         allocation: ``joint`` searches on the predictions with all layers pruned together. The others are baselines:
-            ``additive`` (inputs), ``owl`` (inputs), ``uniform``, ``global``, ``erk``, ``lamp``, ``alpha_pruning``.
+            ``additive``, ``sensitivity`` and ``owl`` (inputs), ``uniform``, ``global``, ``erk``, ``lamp``,
+            ``alpha_pruning``.
         compensate: Whether the weights that stay make up for those that go, as in ``CompensatedPruning``, with the
             input moments of all inputs; otherwise the lowest magnitudes go and nothing moves.
         reestimate: Whether batch norm's statistics will be estimated anew afterwards (``reestimate_statistics``):
