@@ -47,7 +47,7 @@ def least_cost(curves, total):
 
 
 def greedy_counts(curves, total):
-    """One weight after the other, from the layer that would then cost least; curves are the costs of 0, 1, 2, … gone."""
+    """One weight after another, from the layer that would then cost least; curves are the costs of 0, 1, 2, … gone."""
     counts = [0] * len(curves)
     for _ in range(total):
         open_layers = [i for i, costs in enumerate(curves) if counts[i] + 1 < len(costs)]
