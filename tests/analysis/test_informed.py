@@ -2,22 +2,23 @@
 
 import copy
 import json
-import sys
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from commands import command
 from shrinkscope.analysis import compare
 from shrinkscope.analysis.informed import informed_latents
-from shrinkscope.cli import main
 from shrinkscope.curvature import fisher_diagonal, gauss_newton_precisions, input_moments, kronecker_fisher
 from shrinkscope.errors import CurvatureError, LatentError, WeightsError
 from shrinkscope.experiments.digits import DigitsNet, load_digits_split
 from shrinkscope.latent import Gaussian, InformedGaussian, InformedStudentT
 from shrinkscope.latent.informed_names import informed_names
 from shrinkscope.weights import save_tensors
+
+run = command()
 
 NAMES = ["input", "relative_input", "student_t_input", "input_block", "input_diagonal", "fisher", "kfac"]
 NAMES += ["gauss_newton", "relative_fisher", "student_t_relative_kfac"]
@@ -128,14 +129,6 @@ def files(pair, inputs, tmp_path):
         save_tensors(tmp_path / f"{name}.safetensors", network.state_dict())
     np.save(tmp_path / "inputs.npy", inputs.numpy())
     return [str(tmp_path / name) for name in ("dense.safetensors", "pruned.safetensors", "inputs.npy")]
-
-
-def run(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["shrinkscope", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
 
 
 def test_diff_gathers_on_the_command_line(pair, inputs, files, monkeypatch, capsys):

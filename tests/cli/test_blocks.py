@@ -1,25 +1,17 @@
 """``shrinkscope blocks`` as its users meet it."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 import torch
 
+from commands import command
 from shrinkscope.analysis.plan import Plan
-from shrinkscope.cli import main
 from shrinkscope.weights import open_weights
 from tiny_checkpoints import saved, token_ids
 
-
-def run(monkeypatch, capsys, *arguments: object) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of one call in this process."""
-    monkeypatch.setattr(sys, "argv", ["shrinkscope", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
+run = command()
 
 
 @pytest.fixture

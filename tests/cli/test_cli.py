@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from shrinkscope.cli import main
+from commands import command
 from shrinkscope.weights import save_tensors
+
+run = command()
 
 
 @pytest.fixture
@@ -25,15 +27,6 @@ def files(tmp_path):
     save_tensors(tmp_path / "dense.safetensors", dense)
     np.savez(tmp_path / "pruned.npz", **{name: t.numpy() for name, t in pruned.items()})
     return str(tmp_path / "dense.safetensors"), str(tmp_path / "pruned.npz")
-
-
-def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of one call in this process."""
-    monkeypatch.setattr(sys, "argv", ["shrinkscope", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
 
 
 def test_diff_shows_the_layers_the_total_and_the_units(files, monkeypatch, capsys):

@@ -1,13 +1,14 @@
 """The experts of mixtures, as Mixtral and Qwen write them: singly, by part, and as one group."""
 
 import json
-import sys
 
 import pytest
 import torch
 
-from shrinkscope.cli import main
+from commands import command
 from shrinkscope.weights import save_tensors
+
+diff = command("diff")
 
 WIDTH, HIDDEN, EXPERTS, BLOCKS = 8, 12, 4, 2
 LAYOUTS = {
@@ -46,14 +47,6 @@ def mixtures(request, tmp_path):
     save_tensors(paths[0], dense)
     save_tensors(paths[1], after)
     return dense, after, module, paths
-
-
-def diff(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["shrinkscope", "diff", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
 
 
 def test_the_experts_are_one_group_and_single_rows(mixtures, monkeypatch, capsys):

@@ -1,14 +1,15 @@
 """``shrinkscope diff`` in a pipeline: gates and their exit codes, groups, and the files that they are written to."""
 
 import json
-import sys
 
 import pandas as pd
 import pytest
 import torch
 
-from shrinkscope.cli import main
+from commands import command
 from shrinkscope.weights import save_tensors
+
+run = command("diff")
 
 
 @pytest.fixture
@@ -27,15 +28,6 @@ def files(tmp_path) -> tuple[str, str]:
     save_tensors(tmp_path / "dense.safetensors", dense)
     save_tensors(tmp_path / "compressed.safetensors", compressed)
     return str(tmp_path / "dense.safetensors"), str(tmp_path / "compressed.safetensors")
-
-
-def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of one call in this process."""
-    monkeypatch.setattr(sys, "argv", ["shrinkscope", "diff", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
 
 
 def test_a_gate_that_fails_names_the_rows_and_ends_with_one(files, monkeypatch, capsys):

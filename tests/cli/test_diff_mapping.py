@@ -1,21 +1,14 @@
 """diff of networks that are not written alike: the options, and what is said."""
 
 import json
-import sys
 
 import pytest
 import torch
 
-from shrinkscope.cli import main
+from commands import command
 from shrinkscope.weights import save_tensors
 
-
-def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["shrinkscope", *arguments])
-    with pytest.raises(SystemExit) as exit_:
-        main()
-    output = capsys.readouterr()
-    return int(exit_.value.code or 0), output.out, output.err
+run = command()
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """Every statistic in every output of diff: of tensors, of groups, in total; on a GPU when there is one."""
 
 import json
-import sys
 
 import pandas as pd
 import pytest
 import torch
 
-from shrinkscope.cli import main
+from commands import Said, command
 from shrinkscope.weights import save_tensors
 
 STATISTICS = [
@@ -33,13 +32,9 @@ STATISTICS = [
 DIVERGENCES = ["ap3_gaussian", "ap3_student_t"]
 
 
-def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["shrinkscope", *arguments])
+def run(monkeypatch, capsys, *arguments: str) -> Said:
     monkeypatch.setenv("COLUMNS", "400")
-    with pytest.raises(SystemExit) as stop:
-        main()
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
+    return command()(monkeypatch, capsys, *arguments)
 
 
 @pytest.fixture

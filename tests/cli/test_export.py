@@ -1,26 +1,15 @@
 """``shrinkscope export`` as its users meet it."""
 
-import sys
-
-import pytest
-
+from commands import command
 from shrinkscope.analysis.plan import Plan, PlanRow, PlanSettings
-from shrinkscope.cli import main
 from shrinkscope.integrations import export
+
+run = command("export")
 
 MADE = Plan(
     rows=(PlanRow(layer="a.weight", weights=8, removed=4), PlanRow(layer="b.weight", weights=8, removed=2)),
     settings=PlanSettings(allocation="hand"),
 )
-
-
-def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of one call in this process."""
-    monkeypatch.setattr(sys, "argv", ["shrinkscope", "export", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
 
 
 def test_a_plan_is_written_for_a_tool(tmp_path, monkeypatch, capsys):

@@ -2,14 +2,15 @@
 
 import itertools
 import json
-import sys
 
 import pytest
 
-from shrinkscope.cli import main
+from commands import command
 from shrinkscope.experiments.records import Cell, Record
 from shrinkscope.experiments.store import Run, Store
 from shrinkscope.report.figures.paper import BLOCKS
+
+run = command("figures")
 
 METRICS = {"ap2": 10.0, "ap3_student_t_grouped": 0.3, "pd_accuracy_test": 0.1, "pd_accuracy_train": 0.05}
 
@@ -30,14 +31,6 @@ def folder(tmp_path_factory):
             ]
             store.write_cell("one", Cell(trial=trial, scope="last", method=method, level=level), records, seconds=1.0)
     return made
-
-
-def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["shrinkscope", "figures", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
 
 
 def test_a_figure_is_drawn_in_every_format_from_what_is_there(folder, tmp_path, monkeypatch, capsys):

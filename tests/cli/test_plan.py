@@ -1,20 +1,21 @@
 """``shrinkscope plan`` and ``shrinkscope prune`` as their users meet them."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from commands import command
 from shrinkscope.analysis.plan import Plan, plan
-from shrinkscope.cli import main
 from shrinkscope.curvature import input_moments
 from shrinkscope.experiments.digits import DigitsNet
 from shrinkscope.experiments.zoo import load_inputs, load_network
 from shrinkscope.performance import reestimate_statistics
 from shrinkscope.weights import save_tensors
+
+run = command()
 
 
 @pytest.fixture
@@ -22,15 +23,6 @@ def weights(tmp_path):
     torch.manual_seed(0)
     save_tensors(tmp_path / "digits.safetensors", DigitsNet().state_dict())
     return str(tmp_path / "digits.safetensors")
-
-
-def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of one call in this process."""
-    monkeypatch.setattr(sys, "argv", ["shrinkscope", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
 
 
 def test_a_plan_is_made_written_and_applied(weights, tmp_path, monkeypatch, capsys):

@@ -1,16 +1,16 @@
 """Plans of channels on the command line."""
 
-import sys
-
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from commands import command
 from shrinkscope.analysis.plan import Plan
-from shrinkscope.cli import main
 from shrinkscope.experiments.digits import DigitsNet, load_digits_split
 from shrinkscope.experiments.zoo import load_network
 from shrinkscope.weights import save_tensors
+
+run = command()
 
 
 @pytest.fixture
@@ -18,15 +18,6 @@ def weights(tmp_path):
     torch.manual_seed(0)
     save_tensors(tmp_path / "digits.safetensors", DigitsNet().state_dict())
     return str(tmp_path / "digits.safetensors")
-
-
-def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of one call in this process."""
-    monkeypatch.setattr(sys, "argv", ["shrinkscope", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
 
 
 OPTIONS = ["--network", "digits", "--inputs", "digits", "--count", "64", "--method", "structured", "--budget", "200"]

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from shrinkscope.cli import main
+from commands import command
+
+run = command("run")
 
 STUDY = """
 name = "small"
@@ -17,14 +19,6 @@ epochs = 2
 [finetuning]
 epochs = 3
 """
-
-
-def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["shrinkscope", "run", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
 
 
 @pytest.fixture

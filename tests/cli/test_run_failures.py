@@ -9,9 +9,11 @@ import textwrap
 import numpy as np
 import pytest
 
-from shrinkscope.cli import main
+from commands import command
 from shrinkscope.experiments.networks import new_network
 from shrinkscope.weights import save_tensors
+
+run = command("run", last=("--workers", "1", "--device", "cpu"))
 
 IMAGES = """
 name = "images"
@@ -57,14 +59,6 @@ def images(tmp_path):
         return str(path)
 
     return study
-
-
-def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["shrinkscope", "run", *arguments, "--workers", "1", "--device", "cpu"])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
 
 
 def failed(err: str) -> list[str]:

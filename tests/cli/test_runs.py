@@ -1,14 +1,15 @@
 """``shrinkscope runs``: one run, two runs, and what goes into files."""
 
 import json
-import sys
 
 import pandas as pd
 import pytest
 
-from shrinkscope.cli import main
+from commands import command
 from shrinkscope.experiments.records import Cell, Record
 from shrinkscope.experiments.store import Run, Store
+
+run = command("runs")
 
 
 @pytest.fixture
@@ -41,14 +42,6 @@ def folder(tmp_path):
             Run(run="new", config_hash="n", config="{}", versions="{}", seed=1, hardware="here", started="2025")
         )
     return tmp_path
-
-
-def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["shrinkscope", "runs", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
 
 
 def test_runs_are_listed_from_the_folder_of_the_store(folder, monkeypatch, capsys):

@@ -1,18 +1,19 @@
 """``shrinkscope scan`` as its users meet it."""
 
 import json
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from commands import command
 from shrinkscope.analysis import scan
-from shrinkscope.cli import main
 from shrinkscope.experiments.digits import DigitsNet, load_digits_split
 from shrinkscope.experiments.zoo import load_network
 from shrinkscope.weights import save_tensors
+
+run = command("scan")
 
 
 @pytest.fixture
@@ -20,15 +21,6 @@ def weights(tmp_path):
     torch.manual_seed(0)
     save_tensors(tmp_path / "digits.safetensors", DigitsNet().state_dict())
     return str(tmp_path / "digits.safetensors")
-
-
-def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of one call in this process."""
-    monkeypatch.setattr(sys, "argv", ["shrinkscope", "scan", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
 
 
 def test_the_most_sensitive_layers_and_the_most_damaging_candidates_are_shown(weights, monkeypatch, capsys):
