@@ -45,7 +45,7 @@ MAGNITUDE, COMPENSATED, REESTIMATED = "magnitude", "compensated", "reestimated"
 # What is planned beside the search; all allocations where nothing is named, which are then carried out in every way.
 BESIDE = {
     MAGNITUDE: (),
-    COMPENSATED: ("uniform", "additive"),
+    COMPENSATED: ("additive",),
     REESTIMATED: ("additive",),
     f"{COMPENSATED}-{REESTIMATED}": ("additive",),
 }
