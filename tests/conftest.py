@@ -1,6 +1,11 @@
 """Settings of every test."""
 
 import os
+import signal
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and what they start; some are about Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before torch is imported: tests are many small operations, for which a second thread only waits for the first.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
