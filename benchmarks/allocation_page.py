@@ -50,12 +50,14 @@ def _firsts(networks: Mapping[str, Sequence[Row]]) -> str:
     )
     lines += ["| | " + " | ".join(networks) + " |", _rule(networks)]
     behind: list[str] = []
+    places = clearly = 0
     for way, title in WAYS.items():
         counted = []
         for network, rows in networks.items():
             label = ours(rows, way)
             held = {level: found for level, found in cells(rows, way).items() if label in found and rivals(found)}
             first = [level for level, found in held.items() if holds(found[label], rivals(found))]
+            places, clearly = places + len(held), clearly + len(held) - len(first)
             percents = ", ".join(f"{100 * level:.0f}" for level in first)
             counted.append(f"{len(first)} of {len(held)} ({percents})" if held else "")
             missed = [level for level, found in held.items() if not holds(found[label], rivals(found), 1)]
@@ -63,7 +65,10 @@ def _firsts(networks: Mapping[str, Sequence[Row]]) -> str:
         lines.append(f"| {title} | " + " | ".join(counted) + " |")
     if behind:
         lines.append(
-            "\nWherever it is behind by more than one standard error, with that error; **bold** where by over 1.96:\n"
+            f"\nOf {places} places it is behind by more than 1.96 standard errors in {clearly}; if all allocations "
+            f"were equal, {places * 0.025:.0f} would be by chance, and more because the first of several is chosen by "
+            "what it reached. Wherever it is behind by more than one standard error, with that error; **bold** those "
+            f"{clearly}:\n"
         )
         lines += [
             "| network | way | level | joint | first rival | behind by |",
