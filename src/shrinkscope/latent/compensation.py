@@ -1,6 +1,7 @@
 """The weights nearest to given ones among those that are zero at given places, in the norm of a Σ⁻¹ between columns."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,11 +34,11 @@ def nearest_rows(rows: Tensor, kept: Tensor, matrix: Tensor) -> Tensor:
         tests/latent/test_compensation.py against least squares.
     """
     lost = torch.where(kept, 0.0, rows) @ matrix
-    found = torch.empty_like(rows)
-    for part, lower in _decomposed(kept, matrix):
-        right = torch.where(kept[part], lost[part], 0.0).unsqueeze(-1)
-        moved = torch.cholesky_solve(right, lower).squeeze(-1)
-        found[part] = torch.where(kept[part], rows[part] + moved, 0.0)
+    found = torch.zeros_like(rows)
+    for part in _decomposed(kept, matrix):
+        right = torch.where(part.held, part.of(lost), 0.0).unsqueeze(-1)
+        moved = torch.cholesky_solve(right, part.lower).squeeze(-1)
+        part.put(found, part.of(rows) + moved)
     return found
 
 
@@ -59,25 +60,51 @@ def removal_costs(rows: Tensor, kept: Tensor, matrix: Tensor) -> Tensor:
     """
     costs = torch.zeros_like(rows)
     if bool(kept.all()):
-        (_, lower), *_ = _decomposed(kept[:1], matrix)
-        return rows.square() / torch.cholesky_inverse(lower[0]).diagonal()
-    for part, lower in _decomposed(kept, matrix):
-        inverse = torch.cholesky_inverse(lower).diagonal(dim1=-2, dim2=-1)
-        costs[part] = torch.where(kept[part], rows[part].square() / inverse, 0.0)
+        (only,) = _decomposed(kept[:1], matrix)
+        return rows.square() / torch.cholesky_inverse(only.lower[0]).diagonal()
+    for part in _decomposed(kept, matrix):
+        inverse = torch.cholesky_inverse(part.lower).diagonal(dim1=-2, dim2=-1)
+        part.put(costs, part.of(rows).square() / inverse)
     return costs
 
 
-def _decomposed(kept: Tensor, matrix: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Cholesky factors of A on the kept columns of a few rows at a time, with ones for the removed columns."""
-    count, columns = kept.shape
-    step = max(1, _BYTES // (8 * columns * columns))
-    for start in range(0, count, step):
-        part = slice(start, min(start + step, count))
-        both = kept[part].unsqueeze(-1) & kept[part].unsqueeze(-2)
-        # The rest of the matrix is the identity, so that all rows are of one size and one call decomposes them.
-        whole = torch.where(both, matrix, 0.0)
-        whole.diagonal(dim1=-2, dim2=-1).add_((~kept[part]).to(matrix.dtype))
-        lower, failed = torch.linalg.cholesky_ex(whole)
+class _Part(NamedTuple):
+    """A few rows, and A on the columns that each of them keeps.
+
+    ``columns`` has those that a row keeps first; where rows keep different numbers, other columns fill up the shorter
+    ones, ``held`` is False there, and the factors are those of the identity.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    held: Tensor
+    lower: Tensor
+
+    def of(self, values: Tensor) -> Tensor:
+        """What is at these columns of these rows."""
+        return values[self.rows].gather(1, self.columns)
+
+    def put(self, values: Tensor, found: Tensor) -> None:
+        """Write what was found where it is held, and zeros into the rest of these rows."""
+        empty = values.new_zeros(len(self.rows), values.shape[1])
+        values[self.rows] = empty.scatter(1, self.columns, torch.where(self.held, found, 0.0))
+
+
+def _decomposed(kept: Tensor, matrix: Tensor) -> Iterator[_Part]:
+    """Cholesky factors of A on the kept columns, of a few rows at a time, those that keep most first."""
+    numbers, order = kept.sum(dim=1).sort(descending=True, stable=True)
+    start = 0
+    while start < len(order) and (size := int(numbers[start])):
+        rows = order[start : start + max(1, _BYTES // (8 * size * size))]
+        start += len(rows)
+        columns = kept[rows].to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :size]
+        held = kept[rows].gather(1, columns)
+        block = matrix[columns.unsqueeze(2), columns.unsqueeze(1)]
+        if not bool(held.all()):
+            # One size for all, so that one call decomposes them.
+            block *= held.unsqueeze(2) & held.unsqueeze(1)
+            block.diagonal(dim1=1, dim2=2).add_((~held).to(block.dtype))
+        lower, failed = torch.linalg.cholesky_ex(block)
         if bool(failed.any()):
             raise LatentError(SINGULAR)
-        yield part, lower
+        yield _Part(rows, columns, held, lower)
