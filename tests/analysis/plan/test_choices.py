@@ -9,11 +9,14 @@ import torch
 from torch import nn
 
 from shrinkscope.analysis.plan import Plan, plan
+from shrinkscope.analysis.plan.damage import JointDamage
 from shrinkscope.analysis.plan.ladder import ladder
+from shrinkscope.analysis.plan.parts import PlanSettings
+from shrinkscope.analysis.plan.rung_chooser import RungChooser
 from shrinkscope.curvature import input_moments
 from shrinkscope.errors import CompressionError, DataError, IntegrationError, StoreError
 from shrinkscope.integrations.layers import pruned_rows
-from shrinkscope.performance import predictive_divergence
+from shrinkscope.performance import Reading, predictive_divergence
 from shrinkscope.weights import compressible
 
 INPUTS = torch.randn(24, 3, 6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -233,3 +236,15 @@ def test_weights_that_go_by_their_inputs_are_not_taken_by_magnitude(network):
     for carried_out in (made.mask, made.apply):
         with pytest.raises(CompressionError, match=r"by \|w\|·‖x‖, which looks at the inputs"):
             carried_out(network)
+
+
+@pytest.mark.parametrize(("spent", "left"), [(100.0, 400.0), (500.0, 300.0), (10_000.0, 200.0)])
+def test_curves_that_took_much_leave_less_for_searches(network, spent, left):
+    # The whole is to stay below ten evaluations of 10,000 images at the default of 40,000 passes.
+    settings = PlanSettings(allocation="joint", inputs=24, searched=12, source="noise", seed=0, budget=400.0)
+    wide = {"first.weight": 1.0, "last.weight": 0.0}
+    damage = JointDamage(network, [*wide], INPUTS.split(12), Reading())
+    chooser = RungChooser(damage, damage, {}, {}, None, ["n:m", "low_rank"], settings)
+    chooser.__dict__["costs"] = wide  # cached: as if the curves had been measured
+    damage.spent = spent / 2  # searched on and judged: counted twice
+    assert chooser._budget == left

@@ -18,6 +18,8 @@ from shrinkscope.errors import CompressionError
 _HALVINGS = 8  # of the interval of prices
 _SEARCHES, _SMALLER = 3, 0.95  # searches under a drop, each of a share of the price of the last
 _CURVE_BATCHES = 0.25  # of the inputs that are searched on: costs of many rungs
+_SINGLES = 0.25  # of the search of a mixture, for its methods alone
+_WITH_CURVES, _LEAST = 2.0, 0.5  # budgets for curves and searches together; of one, for the searches at least
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +134,7 @@ class RungChooser:
         singles = {method: found for method in self._singles if (found := self._single(method, total, share))}
         if self.settings.allocation != "joint":
             return Chosen(positions=self.plain(total), singles=singles)
-        share = share / 2 if singles else share
+        share = share * (1 - _SINGLES) if singles else share
         positions, start = self._searched(self.starts(total) | singles, self.costs, total, share)
         return Chosen(positions=positions, start=start, singles=singles)
 
@@ -185,6 +187,13 @@ class RungChooser:
     def _mixed(self) -> bool:
         return len(self.methods) > 1
 
+    @cached_property
+    def _budget(self) -> float:
+        """Passes for all searches: fewer where the curves of many rungs took more than a search may."""
+        assert self.costs  # are spent before
+        budget = self.settings.budget
+        return min(budget, max(_LEAST * budget, _WITH_CURVES * budget - self.search.spent - self.judge.spent))
+
     @property
     def _singles(self) -> Sequence[str]:
         return self.methods if self._mixed else ()
@@ -197,7 +206,7 @@ class RungChooser:
             return None
         if self.settings.allocation != "joint":
             return starts.get(self.settings.allocation)
-        return self._searched(starts, self._costs_of([method]), total, share / (2 * len(self.methods)))[0]
+        return self._searched(starts, self._costs_of([method]), total, share * _SINGLES / len(self.methods))[0]
 
     def _searched(
         self, starts: dict[str, Counts], costs: Mapping[str, Sequence[float]], total: int, share: float
@@ -205,7 +214,7 @@ class RungChooser:
         # Bits are a chain in which each rung is next to the following; rungs of several kinds have to be put in order.
         chain = tuple(self.methods) == ("bits",)
         fronts = None if chain else {name: neighbours(costs[name], self.pricing.table[name]) for name in self.levels}
-        budget = share * self.settings.budget
+        budget = share * self._budget
         found = search_rungs(
             self.search, self.judge, starts, costs, self.pricing, total, budget, self._progress, fronts
         )
