@@ -5,14 +5,16 @@
 
 Each choice is carried out in several ways: the lowest magnitudes go, or the weights that the others can make up for;
 batch norm's statistics as they were, or re-estimated; with brief training, or without. PURPOSE is what is planned for:
-magnitude, compensated, reestimated or compensated-reestimated. What is finished is kept in
-docs/allocation/NETWORK.json; --again carries out what was chosen earlier in the ways that are missing there.
+magnitude, compensated, reestimated or compensated-reestimated; or magnitude "without data", from inputs that are made
+from batch norm's statistics. What is finished is kept in docs/allocation/NETWORK.json; --again carries out what was
+chosen earlier in the ways that are missing there.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from allocation_subjects import NETWORKS, Subject, subject
 from torch import Tensor, nn
 
 from shrinkscope.analysis.plan.allocations import NAMES, Allocations
+from shrinkscope.analysis.plan.batches import Seen, batches_of
 from shrinkscope.analysis.plan.chooser import Chooser
 from shrinkscope.analysis.plan.counts import Counts
 from shrinkscope.analysis.plan.damage import JointDamage
@@ -41,13 +44,14 @@ from shrinkscope.weights import compressible
 DATA, RESULTS, PAGE = Path("../shared/data"), Path("docs/allocation"), Path("docs/allocation.md")
 BUDGET, BATCH = 40_000, 64
 TUNING, TUNED_ON = Training(epochs=1, batch_size=64, learning_rate=0.01), 1280
-MAGNITUDE, COMPENSATED, REESTIMATED = "magnitude", "compensated", "reestimated"
+MAGNITUDE, COMPENSATED, REESTIMATED, WITHOUT = "magnitude", "compensated", "reestimated", "without data"
 # What is planned beside the search; all allocations where nothing is named, which are then carried out in every way.
 BESIDE = {
     MAGNITUDE: (),
     COMPENSATED: ("additive",),
     REESTIMATED: ("additive",),
     f"{COMPENSATED}-{REESTIMATED}": ("additive",),
+    WITHOUT: ("additive",),
 }
 
 
@@ -85,6 +89,11 @@ class Bench:
             self._precisions = input_moments(self.network, self.inputs).precisions()
         return self._precisions
 
+    @cached_property
+    def made(self) -> Seen:
+        """Inputs made from the network alone."""
+        return batches_of(self.network, None, tuple(self.inputs.shape[1:]), self.seed, BATCH)
+
     @property
     def paths(self) -> dict[str, RemovalPath]:
         """The layers on the way to empty, the kept weights making up for what goes."""
@@ -98,9 +107,11 @@ class Bench:
     ) -> Iterator[dict[str, Any]]:
         """What each allocation chooses at each level, but for what is done, or not among those asked for."""
         paths = self.paths if purpose.startswith(COMPENSATED) else None
+        seen = self.made if purpose == WITHOUT else Seen([self.inputs], "given")
+        inputs = torch.cat(seen.batches)
         # Few inputs in small batches, so that moves are given up early; but statistics of small batches are noise.
-        size = BATCH if purpose.endswith(REESTIMATED) else min(BATCH, max(1, len(self.inputs) // 8))
-        halves = [part.split(size) for part in self.inputs.chunk(2)]
+        size = BATCH if purpose.endswith(REESTIMATED) else min(BATCH, max(1, len(inputs) // 8))
+        halves = [part.split(size) for part in inputs.chunk(2)]
         search, judge = (
             JointDamage(
                 self.network, [*self.sizes], part, Reading(), paths=paths, reestimated=purpose.endswith(REESTIMATED)
@@ -121,12 +132,15 @@ class Bench:
                     "level": level,
                     "start": choice.start,
                     "seconds": time.perf_counter() - started,
-                    "forward_equivalents": chooser.spent - before,
+                    "forward_equivalents": chooser.spent - before + seen.spent,
                     "counts": choice.counts,
+                    "inputs": len(inputs),
                 }
 
     def ways(self, purpose: str, *, plain: bool = False) -> list[str]:
         """In which ways a choice is carried out; ``plain``: the lowest magnitudes alone."""
+        if purpose == WITHOUT:
+            return [MAGNITUDE]
         of_weights = [COMPENSATED] if purpose.startswith(COMPENSATED) else [MAGNITUDE, COMPENSATED]
         after = [""]
         after += [", re-estimated"] if self.given.normalised else []
@@ -201,7 +215,7 @@ def measure(asked: argparse.Namespace) -> None:
             done = {(row["allocation"], row["level"]) for row in rows}
             for choice in bench.choices(asked.levels, purpose, done, asked.allocations):
                 row = {"network": asked.network, "for": purpose, "seed": seed, "dense": bench.dense, **choice}
-                row |= {"images": len(given.judge[1]), "inputs": len(bench.inputs)}
+                row["images"] = len(given.judge[1])
                 _carry_out(bench, records, row, ways)
 
 

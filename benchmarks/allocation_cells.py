@@ -13,6 +13,7 @@ PLANNED = {
     "compensated": ", planned for compensated weights",
     "reestimated": ", planned for re-estimated statistics",
     "compensated-reestimated": ", planned for both",
+    "without data": ", without data",
 }
 
 WAYS = {

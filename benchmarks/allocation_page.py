@@ -1,9 +1,11 @@
 """The page of the allocation benchmark: for each network a table a way, accuracy by allocation and level."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from allocation_cells import WAYS, Level, cells, first_of, holds, ours, rivals
+from allocation_cells import PLANNED, WAYS, Level, cells, first_of, holds, ours, rivals
 from allocation_rows import Row
+
+from shrinkscope.analysis.plan.allocations import DATA_FREE
 
 # Of the issue that asked for this: ResNet-20, the same 761 images; random search on the joint KL of 128 inputs.
 EARLIER = {"resnet20": {0.5: 91.7, 0.6: 86.6, 0.7: 77.9, 0.8: 63.6}}
@@ -19,9 +21,9 @@ judged, and over the draws where there were several. One draw says nothing of wh
 would do.
 
 *Planned for compensated weights*: `compensate=True`; *for re-estimated statistics*: `reestimate=True`; *for both*: both
-of them. The others are planned for magnitudes and nothing else, in whatever way they are carried out. `owl`,
-`alpha_pruning` and all rivals are the rules of [plans](plan.md#the-allocations) with the constants that their papers
-recommend.
+of them. The others are planned for magnitudes and nothing else, in whatever way they are carried out; *without data*
+from inputs that are made from what batch norm remembers (`shape=` in place of `inputs=`). `owl`, `alpha_pruning` and
+all rivals are the rules of [plans](plan.md#the-allocations) with the constants that their papers recommend.
 
 Written by `python benchmarks/allocation.py NETWORK LEVEL …` from docs/allocation/.
 """
@@ -89,24 +91,39 @@ def _behind(network: str, title: str, level: float, found: Level, label: str) ->
 
 
 def _targets(networks: Mapping[str, Sequence[Row]]) -> str:
-    """By how much the search is ahead of the best other allocation, lowest magnitudes going."""
+    """By how much the search is ahead of the best other allocation, lowest magnitudes going; and without data."""
     lines = ["\n## Ahead of the best rival\n"]
     lines.append(
         "`joint` minus the best other allocation at that level, points of accuracy, lowest magnitudes going:\n"
     )
-    levels = sorted({row["level"] for rows in networks.values() for row in rows})
-    lines += ["| network | " + " | ".join(f"{100 * level:.0f} %" for level in levels) + " |", _rule(levels)]
-    for name, rows in networks.items():
-        found = cells([row for row in rows if row["for"] == "magnitude"], "magnitude")
-        lines.append(f"| {name} | " + " | ".join(_ahead(found.get(level, {})) for level in levels) + " |")
+    lines += _leads(networks, "joint", rivals)
+    without = "joint" + PLANNED["without data"]
+    lines.append(
+        "\nThe same without a single input, from what batch norm remembers, minus the best of those that look at no "
+        f"data ({', '.join(f'`{name}`' for name in DATA_FREE)}):\n"
+    )
+    lines += _leads(networks, without, lambda level: {name: level[name] for name in DATA_FREE if name in level})
     return "\n".join(lines) + "\n"
 
 
-def _ahead(found: Level) -> str:
-    others = rivals(found)
-    if not others or "joint" not in found:
+def _leads(networks: Mapping[str, Sequence[Row]], label: str, others: Callable[[Level], Level]) -> list[str]:
+    """A row a network that has the label: by how much that is ahead of the best of others, by level."""
+    levels = sorted({row["level"] for rows in networks.values() for row in rows})
+    lines = ["| network | " + " | ".join(f"{100 * level:.0f} %" for level in levels) + " |", _rule(levels)]
+    for name, rows in networks.items():
+        of_magnitudes = [row for row in rows if row["for"] in ("magnitude", "without data")]
+        found = cells(of_magnitudes, "magnitude")
+        if any(label in level for level in found.values()):
+            shown = [_ahead(found.get(level, {}), label, others) for level in levels]
+            lines.append(f"| {name} | " + " | ".join(shown) + " |")
+    return lines
+
+
+def _ahead(found: Level, label: str, others: Callable[[Level], Level]) -> str:
+    compared = others(found)
+    if not compared or label not in found:
         return ""
-    points, error = others[first_of(others)].behind(found["joint"])
+    points, error = compared[first_of(compared)].behind(found[label])
     return f"{points:+.1f} ± {error:.1f}"
 
 
@@ -117,7 +134,7 @@ def _section(name: str, rows: Sequence[Row]) -> str:
         found = cells(rows, way)
         if found:
             lines += [f"\n{title}:\n", *_table(found, EARLIER.get(name, {}) if way == "magnitude" else {})]
-    cost = [row for row in rows if row["allocation"] == "joint"]
+    cost = [row for row in rows if row["allocation"] == "joint" and row["for"] != "without data"]
     if cost:
         passes = _mean([row["forward_equivalents"] for row in cost])
         seconds = _mean([row["seconds"] for row in cost])

@@ -57,4 +57,11 @@ def test_what_cannot_be_done_is_an_error():
     with pytest.raises(CompressionError, match="damping = inf"):
         sweep(weight, moment, 3, damping=float("inf"))
     with pytest.raises(CompressionError, match="singular: its inputs do not determine the weights"):
-        sweep(weight, torch.zeros(6, 6, dtype=torch.float64), 3)
+        sweep(weight, torch.zeros(6, 6, dtype=torch.float64), 3, damping=0)
+
+
+def test_inputs_that_are_all_zero_leave_the_largest_weights_as_they_are():
+    weight = torch.tensor(problem(4, 6)[0])
+    found = sweep(weight, torch.zeros(6, 6, dtype=torch.float64), 9)
+    assert torch.equal(found.kept.flatten(), weight.flatten().abs() > weight.flatten().abs().sort().values[8])
+    torch.testing.assert_close(found.weight, torch.where(found.kept, weight, 0.0))

@@ -124,6 +124,23 @@ def test_the_diagonal_of_k_fac():
     )
 
 
+@pytest.mark.parametrize("dead", [1, 2])
+def test_weights_of_channels_that_are_always_zero_go_by_magnitude_and_the_kept_ones_stay(dead):
+    right = torch.stack([definite(3, 1)[None], torch.zeros(1, 3, 3, dtype=torch.float64)]) * (dead == 1)
+    precision = KroneckerPrecision(right, 2)
+    x = torch.randn(12, generator=seeded(4), dtype=torch.float64)
+    kept = torch.tensor([True, False, True] * 4)
+    found = precision.nearest(x, kept, 0.01)
+    torch.testing.assert_close(found[6:], torch.where(kept, x, 0.0)[6:], rtol=1e-12, atol=0)
+    assert precision.removal_keys(x, 0.01)[6:].argsort().tolist() == x[6:].abs().argsort().tolist()
+    if dead == 1:  # what carries something is as without a dead channel
+        alone = KroneckerPrecision(right[:1], 2).nearest(x[:6], kept[:6], 0.01)
+        torch.testing.assert_close(found[:6], alone, rtol=1e-12, atol=0)
+        assert bool((precision.removal_keys(x, 0.01) > 0).all())
+    with pytest.raises(LatentError, match="singular on the weights that are kept"):
+        precision.nearest(x, kept)
+
+
 class Unknown(Precision):
     """A structure that knows its quadratic form alone."""
 

@@ -38,7 +38,8 @@ class CompensatedPruning(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         level: Fraction of weights to remove, in [0, 1].
         precisions: Σ⁻¹ of each layer, from ``input_moments(…).precisions()``; blocks of columns cost less.
         scope: As for ``MagnitudePruning``.
-        damping: Added to the diagonal of Σ⁻¹, as a multiple of its mean. AP3 is that of the damped Σ.
+        damping: Added to the diagonal of Σ⁻¹, as a multiple of its mean; of a block that is all zero, of the mean over
+            all blocks. AP3 is that of the damped Σ.
         rounds: Rounds in which the weights go. Each costs about rows · columns³ operations a layer.
         layers: Which layers (globs or a LayerSelection); all of them by default.
 

@@ -79,7 +79,8 @@ def _swept_run(values: Tensor, kept: Tensor, upper: Tensor) -> Tensor:
 def _factor(moment: Tensor, damping: float) -> Tensor:
     """U of (Σ⁻¹)⁻¹ = UᵀU: row j over U_jj is the first column of the inverse over the columns from j on."""
     matrix = moment.to(torch.float64, copy=True)
-    matrix.diagonal().add_(damping * matrix.diagonal().mean())
+    # Inputs that are all zero leave every weight free: then, as with equal moments, the least of each run go.
+    matrix.diagonal().add_(damping * (matrix.diagonal().mean() or 1.0))
     found, failed = torch.linalg.cholesky_ex(matrix)
     del matrix  # of wide layers each of these is what takes the most memory
     if not bool(failed):

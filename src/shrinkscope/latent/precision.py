@@ -244,15 +244,25 @@ class KroneckerPrecision(Precision):
             )
         groups, blocks, width, _ = self.right.shape
         rows = [values.reshape(groups, self.outputs, blocks, width) for values in given]
+        damped_by, one = damping * self._levels(), torch.eye(width, dtype=torch.float64)
         found = []
         for group in range(groups):
             for block in range(blocks):
-                matrix = self.right[group, block]
-                damped = matrix + damping * matrix.diagonal().mean() * torch.eye(width, dtype=torch.float64)
+                damped = self.right[group, block] + damped_by[group, block] * one
                 found.append(function(*(values[group, :, block] for values in rows), damped))
         # (…, outputs, width) for each group and block, put into (…, groups, outputs, blocks, width).
         whole = torch.stack(found, dim=-3).unflatten(-3, (groups, blocks)).transpose(-3, -2)
         return whole.reshape(*whole.shape[:-4], -1)
+
+
+    def _levels(self) -> Tensor:
+        """Mean of the diagonal of each group and block, which damping is a multiple of.
+
+        A channel that is always zero has a block of zeros: its weights may be anything. The mean of all blocks makes
+        the least of them go first, and leaves the others as they are.
+        """
+        means = self.right.diagonal(dim1=-2, dim2=-1).mean(dim=-1)
+        return torch.where(means > 0, means, means.mean() or 1.0)
 
 
 def _called(precision: Precision) -> str:

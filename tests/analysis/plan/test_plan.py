@@ -12,7 +12,7 @@ from shrinkscope.analysis.plan import NAMES, Plan, PlanRow, plan
 from shrinkscope.analysis.plan.importance import importances
 from shrinkscope.curvature import input_moments
 from shrinkscope.errors import CompressionError, DataError, OutputError, SelectionError, StoreError
-from shrinkscope.performance import predictive_divergence
+from shrinkscope.performance import predictive_divergence, synthetic_inputs
 from shrinkscope.weights import compressible
 
 INPUTS = torch.randn(24, 2, 6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -131,6 +131,12 @@ def test_synthetic_inputs_serve_where_there_are_none(network):
     made = plan(network, sparsity=0.5, shape=(2, 6, 6), allocation="uniform")
     assert made.settings.source.startswith("synthetic")
     assert made.kl is not None
+    normalised = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(48, 4)).eval()
+    fitted = plan(normalised, sparsity=0.5, shape=(2, 6, 6), allocation="uniform")
+    same = synthetic_inputs(normalised, (2, 6, 6), 128, torch.Generator().manual_seed(0)).inputs
+    given = plan(normalised, sparsity=0.5, inputs=same, allocation="uniform")
+    # Sixty steps, each forwards and backwards over 128 inputs, are part of what it took.
+    assert fitted.forward_equivalents - given.forward_equivalents == 3 * 60 * 128
 
 
 def test_importances_are_magnitudes_times_norms_of_the_inputs():

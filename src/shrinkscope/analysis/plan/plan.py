@@ -8,26 +8,18 @@ import msgspec
 import torch
 from torch import nn
 
-from shrinkscope.analysis.plan.allocations import DATA_FREE, NAMES, Allocation, Allocations
+from shrinkscope.analysis.plan.allocations import NAMES, Allocation
 from shrinkscope.analysis.plan.batches import batches_of, for_statistics
 from shrinkscope.analysis.plan.channels.planning import channels_plan
 from shrinkscope.analysis.plan.choices import choices_plan
-from shrinkscope.analysis.plan.chooser import Chooser
-from shrinkscope.analysis.plan.counts import Counts
-from shrinkscope.analysis.plan.damage import JointDamage
-from shrinkscope.analysis.plan.details import details
 from shrinkscope.analysis.plan.method_names import STRUCTURED, UNSTRUCTURED, as_methods
-from shrinkscope.analysis.plan.parts import PlanRow, PlanSettings
-from shrinkscope.analysis.plan.prices import Budget, byte_budget, flop_budget, in_units
+from shrinkscope.analysis.plan.parts import PlanSettings
 from shrinkscope.analysis.plan.records import Plan
-from shrinkscope.analysis.plan.target import largest_within
+from shrinkscope.analysis.plan.unstructured import unstructured_plan
 from shrinkscope.analysis.prediction import Calibration
-from shrinkscope.compression import compensated_path
 from shrinkscope.compression.checks import check_finite, listing
-from shrinkscope.compression.removal_path import RemovalPath
 from shrinkscope.compression.scope import selected
-from shrinkscope.curvature import input_moments
-from shrinkscope.errors import CompressionError, DataError, SelectionError
+from shrinkscope.errors import CompressionError, SelectionError
 from shrinkscope.performance import Reading
 from shrinkscope.performance.data import Inputs
 from shrinkscope.performance.outputs import Outputs
@@ -128,9 +120,8 @@ def plan(
     _check(targets, methods, allocation, budget)
     weights = _planned(model, layers, keep)
     reading = Reading(kind=kind, scale=scale, padding=padding, outputs=outputs)
-    batches, source = batches_of(model, inputs, shape, seed, batch_size or _BATCH)
-    if reestimate:
-        batches = for_statistics(model, batches)
+    seen = batches_of(model, inputs, shape, seed, batch_size or _BATCH)
+    batches = for_statistics(model, seen.batches) if reestimate else seen.batches
     settings = PlanSettings(
         allocation=allocation,
         sparsity=sparsity,
@@ -140,7 +131,7 @@ def plan(
         keep=tuple(keep),
         inputs=sum(len(batch) for batch in batches),
         searched=sum(len(batch[::2]) for batch in batches),
-        source=source,
+        source=seen.source,
         seed=seed,
         budget=budget,
         within="compensated" if compensate else "magnitude",
@@ -150,98 +141,12 @@ def plan(
         bits=bits,
     )
     if methods == (STRUCTURED,):
-        return channels_plan(model, weights, batches, reading, settings, calibration, progress)
-    if methods != (UNSTRUCTURED,):
-        return choices_plan(model, weights, batches, reading, settings, methods, calibration, progress)
-    target = _target(model, weights, sparsity, size, flops, batches)
-    if not batches:
-        if compensate:
-            raise DataError("compensate needs inputs: give inputs=… or shape=… to make synthetic ones")
-        return _unpredicted(model, weights, target, allocation, settings)
-    prices = None if target is None else target.prices
-    names, paths = list(weights), _paths(model, weights, batches, damping) if compensate else None
-    search, judge = (
-        JointDamage(
-            model,
-            names,
-            [batch[half::2] for batch in batches],
-            reading,
-            paths=paths,
-            prices=prices,
-            reestimated=reestimate,
-        )
-        for half in (0, 1)
-    )
-    search.spent += settings.inputs if compensate else 0
-    offered = Allocations(model, weights, search, prices)
-    chooser = Chooser(offered, search, judge, allocation, budget, seed, progress)
-    if target is not None:
-        choice, notes = chooser.choose(target.total), ()
-        counts = in_units(target.met(choice.counts, {name: weight.numel() for name, weight in weights.items()}), prices)
-        choice = msgspec.structs.replace(choice, counts=counts)
+        made = channels_plan(model, weights, batches, reading, settings, calibration, progress)
+    elif methods == (UNSTRUCTURED,):
+        made = unstructured_plan(model, weights, batches, reading, settings, calibration, progress)
     else:
-        assert max_drop is not None  # checked above
-        choice, notes = largest_within(chooser, max_drop, calibration)
-    # So far the kept weights of most counts were read off between two solutions; those that were chosen are solved for.
-    for damage in (search, judge):
-        damage.settle(choice.counts)
-    return details(chooser, choice, settings, calibration, notes)
-
-
-def _paths(
-    model: nn.Module, weights: dict[str, torch.Tensor], batches: list[torch.Tensor], damping: float
-) -> dict[str, RemovalPath]:
-    precisions = input_moments(model, iter(batches), layers=list(weights)).precisions()
-    return {name: compensated_path(name, weight, precisions, damping=damping) for name, weight in weights.items()}
-
-
-def _target(
-    model: nn.Module,
-    weights: dict[str, torch.Tensor],
-    sparsity: float | None,
-    size: int | str | None,
-    flops: float | None,
-    batches: list[torch.Tensor],
-) -> Budget | None:
-    """What has to go; None where the drop decides."""
-    if sparsity is not None:
-        numbers = [weight.numel() for weight in weights.values()]
-        return Budget(prices=dict.fromkeys(weights, 1), total=round(sparsity * sum(numbers)))
-    if size is not None:
-        return byte_budget(model, weights, size)
-    if flops is None:
-        return None
-    if not batches:
-        raise DataError("flops needs inputs: give inputs=… or shape=… to make synthetic ones")
-    return flop_budget(model, weights, flops, batches[0])
-
-
-def _unpredicted(
-    model: nn.Module,
-    weights: dict[str, torch.Tensor],
-    target: Budget | None,
-    allocation: Allocation,
-    settings: PlanSettings,
-) -> Plan:
-    if allocation not in DATA_FREE or target is None:
-        what = "max_drop" if target is None else f"allocation {allocation!r}"
-        raise DataError(
-            f"{what} needs inputs: give inputs=… or shape=… to make synthetic ones, "
-            f"or take one of {', '.join(DATA_FREE)}"
-        )
-    sizes = {name: weight.numel() for name, weight in weights.items()}
-    chosen = Allocations(model, weights, None, target.prices).counts(allocation, target.total)
-    return Plan(rows=plain_rows(target.met(chosen, sizes), sizes), settings=settings)
-
-
-def plain_rows(counts: Counts, sizes: Counts) -> tuple[PlanRow, ...]:
-    """Rows without predictions.
-
-    Args:
-        counts: Layer → number to remove.
-        sizes: Layer → number of weights.
-    """
-    return tuple(PlanRow(layer=name, weights=size, removed=counts[name]) for name, size in sizes.items())
+        made = choices_plan(model, weights, batches, reading, settings, methods, calibration, progress)
+    return msgspec.structs.replace(made, forward_equivalents=made.forward_equivalents + seen.spent)
 
 
 def _planned(model: nn.Module, layers: LayersLike, keep: Sequence[str]) -> dict[str, torch.Tensor]:
