@@ -19,7 +19,7 @@ _HALVINGS = 8  # of the interval of prices
 _SEARCHES, _SMALLER = 3, 0.95  # searches under a drop, each of a share of the price of the last
 _CURVE_BATCHES = 0.25  # of the inputs that are searched on: costs of many rungs
 _SINGLES = 0.25  # of the search of a mixture, for its methods alone
-_WITH_CURVES, _LEAST = 2.0, 0.5  # budgets for curves and searches together; of one, for the searches at least
+_WITH_CURVES, _LEAST = 1.75, 0.5  # budgets for curves and searches together; of one, for the searches at least
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
