@@ -254,7 +254,6 @@ class KroneckerPrecision(Precision):
         whole = torch.stack(found, dim=-3).unflatten(-3, (groups, blocks)).transpose(-3, -2)
         return whole.reshape(*whole.shape[:-4], -1)
 
-
     def _levels(self) -> Tensor:
         """Mean of the diagonal of each group and block, which damping is a multiple of.
 
