@@ -130,6 +130,7 @@ def test_a_drop_is_kept_within(network):
 def test_synthetic_inputs_serve_where_there_are_none(network):
     made = plan(network, sparsity=0.5, shape=(2, 6, 6), allocation="uniform")
     assert made.settings.source.startswith("synthetic")
+    assert "of inputs made from the network itself (matched noise), not of data" in made.summary()
     assert made.kl is not None
     normalised = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(48, 4)).eval()
     fitted = plan(normalised, sparsity=0.5, shape=(2, 6, 6), allocation="uniform")

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from shrinkscope.analysis.plan.parts import SYNTHETIC
 from shrinkscope.errors import CompressionError, DataError
 from shrinkscope.performance import synthetic_inputs
 from shrinkscope.performance.data import Inputs, input_batches
@@ -47,7 +48,7 @@ def batches_of(model: nn.Module, inputs: Inputs | None, shape: Sequence[int] | N
         assert shape is not None  # one of them is there
         generator = torch.Generator().manual_seed(seed)
         made = synthetic_inputs(model, tuple(shape), _SYNTHETIC, generator, steps=_SYNTHETIC_STEPS)
-        inputs, source = made.inputs, f"synthetic: {made.source}"
+        inputs, source = made.inputs, f"{SYNTHETIC}: {made.source}"
         if layers_with_statistics(model):
             spent = 3.0 * _SYNTHETIC * _SYNTHETIC_STEPS  # forwards and backwards, the latter counted twice
     # Twice the size, because each batch is halved into searched and judging.

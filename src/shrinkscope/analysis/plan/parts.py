@@ -9,6 +9,7 @@ from shrinkscope.quantity import Quantity
 
 Verdict = Literal["reached", "infeasible", "unpredicted"]
 DENSE = "as it is"
+SYNTHETIC = "synthetic"  # what the source of inputs begins with that were made
 Within = Literal["magnitude", "compensated", "informed"]
 
 

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from shrinkscope.analysis.plan.parts import SYNTHETIC
+
 if TYPE_CHECKING:
     from shrinkscope.analysis.plan.records import Plan
 
@@ -104,6 +106,12 @@ def _damage(plan: "Plan") -> list[str]:
         # Of no change seen no standard error can be told.
         often = f"{_estimate(100 * share.value, error)} % of" if share.value else f"none of the {judged}"
         lines.append(f"Predicted class changes for {often} inputs.")
+    if plan.settings.source.startswith(SYNTHETIC):
+        made = plan.settings.source.removeprefix(f"{SYNTHETIC}: ")
+        lines.append(
+            f"All of this is of inputs made from the network itself ({made}), not of data: it orders choices, up to "
+            "middle sparsities, and does not say what is lost on real ones."
+        )
     if plan.drop is not None and plan.drop.value is not None:
         drop = plan.drop
         lines.append(
