@@ -43,7 +43,7 @@ from shrinkscope.weights import compressible
 
 DATA, RESULTS, PAGE = Path("../shared/data"), Path("docs/allocation"), Path("docs/allocation.md")
 BUDGET, BATCH = 40_000, 64
-TUNING, TUNED_ON = Training(epochs=1, batch_size=64, learning_rate=0.01), 1280
+TUNED_ON, RATE = 1280, 0.01  # images of the brief training, some of them again where there are fewer; its step
 MAGNITUDE, COMPENSATED, REESTIMATED, WITHOUT = "magnitude", "compensated", "reestimated", "without data"
 # What is planned beside the search; all allocations where nothing is named, which are then carried out in every way.
 BESIDE = {
@@ -174,7 +174,8 @@ class Bench:
             images, labels = self.given.training
             draws = torch.Generator().manual_seed(self.seed)
             chosen = torch.randperm(len(labels), generator=draws)[:TUNED_ON]
-            train(self.network, (images[chosen], labels[chosen]), TUNING, draws, mask=mask)
+            tuning = Training(epochs=TUNED_ON // len(chosen), batch_size=BATCH, learning_rate=RATE)
+            train(self.network, (images[chosen], labels[chosen]), tuning, draws, mask=mask)
             self.network.eval()
 
 

@@ -21,8 +21,8 @@ WAYS = {
     "compensated": "Those weights go that the others can make up for, and these do",
     "magnitude, re-estimated": "The lowest magnitudes go; batch norm's statistics re-estimated from the inputs",
     "compensated, re-estimated": "The others make up for what goes; batch norm's statistics re-estimated",
-    "magnitude, trained": "The lowest magnitudes go; then one epoch of training on 1,280 images",
-    "compensated, trained": "The others make up for what goes; then one epoch of training on 1,280 images",
+    "magnitude, trained": "The lowest magnitudes go; then brief training",
+    "compensated, trained": "The others make up for what goes; then brief training",
 }
 
 

@@ -25,6 +25,10 @@ of them. The others are planned for magnitudes and nothing else, in whatever way
 from inputs that are made from what batch norm remembers (`shape=` in place of `inputs=`). `owl`, `alpha_pruning` and
 all rivals are the rules of [plans](plan.md#the-allocations) with the constants that their papers recommend.
 
+*Brief training*: 20 steps on 64 images each, none of which judges: one epoch of 1,280 labelled images. EfficientNet-
+Lite0 has no others than the 256 that are looked at: five epochs of these, the dense network's predictions in place of
+labels.
+
 Written by `python benchmarks/allocation.py NETWORK LEVEL …` from docs/allocation/.
 """
 

@@ -19,7 +19,7 @@ class Subject(NamedTuple):
     """A network and its images.
 
     ``judge`` tells the accuracy; ``pool`` is what unlabelled inputs are drawn from, ``training`` what networks are
-    trained on after pruning, None where there is nothing; ``normalised`` says whether there is batch norm.
+    trained on after pruning, None to leave that out; ``normalised`` says whether there is batch norm.
     """
 
     network: nn.Module
@@ -51,9 +51,12 @@ def subject(name: str, folder: Path) -> Subject:
         assert given.training is not None
         return Subject(given.network, given.judge, given.training[0], given.training)
     if name == "efficientnet_lite0":
-        # One image a class: the first 256 of a random order are looked at, the others judge.
+        # One image a class: the first 256 of a random order are looked at, the others judge. Labels of the 256 are of
+        # no use for the other classes: what the dense network predicts takes their place.
         images, labels = imagenet_sample(folder, np.random.default_rng(0).permutation(1000))
-        return Subject(given.network, (images[256:], labels[256:]), images[:256], None)
+        with torch.inference_mode():
+            soft = torch.cat([given.network(part).softmax(dim=1) for part in images[:256].split(8)])
+        return Subject(given.network, (images[256:], labels[256:]), images[:256], (images[:256], soft.clone()))
     if name == "transformer":  # trained on the first 8,000
         images, labels = given.training or given.judge
         return Subject(given.network, given.judge, images[:2048], (images, labels))
